@@ -1,0 +1,341 @@
+package document
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleetwright/fleetwright/fault"
+)
+
+// scripted reports whether the kind runs steps on nodes.
+func (d *Document) scripted() bool { return d.Kind == Command || d.Kind == Policy }
+
+// document reads the tree of d by its schema.
+func (c *collector) document(d *Document) {
+	if d.Root.Kind() != Map {
+		c.at(d.Root, Error, "type", "a document must be a map with schemaVersion, not a %s", d.Root.Kind())
+		return
+	}
+	version := d.Root.Get("schemaVersion")
+	switch version.Kind() {
+	case Null:
+		c.at(d.Root, Error, "schema-missing", `the document has no schemaVersion: add "2.2" for a Command document`).Fault = fault.InvalidDocumentSchemaVersion
+		return
+	case List, Map, Bool:
+		c.at(version, Error, "schema-unknown", "schemaVersion must be a string, not a %s", version.Kind()).Fault = fault.InvalidDocumentSchemaVersion
+		return
+	case Number:
+		c.at(version, Warning, "schema-number", "schemaVersion is a number: put it in quotes, %q", version.text)
+	}
+	d.SchemaVersion = version.Text()
+	switch d.SchemaVersion {
+	case "1.2", "2.0", "2.0.1", "2.0.2", "2.0.3", "2.2":
+		c.command(d)
+	case "1.1", "2.1":
+		c.at(version, Error, "schema-unknown", "schema %s is no longer supported: use 2.2", d.SchemaVersion).Fault = fault.InvalidDocumentSchemaVersion
+	default:
+		c.at(version, Error, "schema-unknown", "unknown schemaVersion %q: 2.2 is the one for Command documents", clip(d.SchemaVersion)).Fault = fault.InvalidDocumentSchemaVersion
+	}
+}
+
+// command reads a Command or Policy document of schema 1.2, 2.0 or 2.2.
+func (c *collector) command(d *Document) {
+	if d.Kind == "" {
+		d.Kind = Command
+	}
+	if d.Kind != Command && d.Kind != Policy {
+		c.at(d.Root.Get("schemaVersion"), Error, "schema-kind", "schema %s is not one of %s documents", d.SchemaVersion, clip(string(d.Kind))).Fault = fault.InvalidDocumentSchemaVersion
+		return
+	}
+	old := d.SchemaVersion == "1.2"
+	body, want, wrong := d.Root.Get("mainSteps"), "mainSteps", "runtimeConfig"
+	if old {
+		body, want, wrong = d.Root.Get("runtimeConfig"), wrong, want
+	}
+	for i := range d.Root.fields {
+		f := &d.Root.fields[i]
+		switch f.Key {
+		case "schemaVersion", want, "$schema":
+		case "description":
+			d.Description = c.text(f)
+		case "parameters":
+			c.parameters(d, f.Value)
+		case wrong:
+			if f.Value.Kind() != Null || old {
+				c.key(f, Error, "wrong-body", "schema %s has %s, not %s", d.SchemaVersion, want, wrong)
+			}
+		default:
+			c.key(f, Error, "top-key", "unknown key %q in a %s document", clip(f.Key), d.Kind)
+		}
+	}
+	switch {
+	case old && body.Kind() == Map && len(body.fields) > 0:
+		for i := range body.fields {
+			c.plugin(d, &body.fields[i])
+		}
+	case !old && body.Kind() == List && len(body.items) > 0:
+		d.Steps = make([]Step, 0, len(body.items))
+		for _, it := range body.items {
+			c.step(d, it)
+		}
+	case body.Kind() == Null, len(body.items)+len(body.fields) == 0 && (body.Kind() == List || body.Kind() == Map):
+		at := body
+		if at == nil {
+			at = d.Root
+		}
+		c.at(at, Error, "no-steps", "the document has no steps: put at least one under %s", want)
+	case old:
+		c.at(body, Error, "type", "runtimeConfig must be a map from plugin names to their properties, not a %s", body.Kind())
+	default:
+		c.at(body, Error, "type", "mainSteps must be a list of steps, not a %s", body.Kind())
+	}
+	c.names(d)
+}
+
+// step reads a step of schema 2.x.
+func (c *collector) step(d *Document, v *Value) {
+	if v.Kind() != Map {
+		c.at(v, Error, "type", "a step must be a map with action, name and inputs, not a %s", v.Kind())
+		return
+	}
+	s := Step{Index: len(d.Steps), Source: v}
+	for i := range v.fields {
+		f := &v.fields[i]
+		switch f.Key {
+		case "action":
+			s.Action = c.text(f)
+		case "name":
+			s.Name = c.text(f)
+		case "description":
+			s.Description = c.text(f)
+		case "inputs":
+			s.Inputs = f.Value
+		case "precondition":
+			if f.Value.Kind() != Null {
+				s.Precondition = f.Value
+			}
+		case "settings":
+			s.Settings = f.Value
+		case "onFailure", "onSuccess", "maxAttempts", "timeoutSeconds", "isEnd", "isCritical", "nextStep", "finallyStep", "onCancel", "outputs":
+		default:
+			c.key(f, Error, "step-key", "unknown key %q in a step", clip(f.Key))
+		}
+	}
+	if v.Get("name") == nil || s.Name == "" {
+		c.at(v, Error, "step-name", "the step has no name: add one of letters, digits, _ and -")
+	} else if !stepName(s.Name) {
+		c.at(v.Get("name"), Error, "step-name", "step name %q: use letters, digits, _ and -", clip(s.Name))
+	}
+	if v.Get("action") == nil || s.Action == "" {
+		c.at(v, Error, "step-action", "step %q has no action: add one, such as aws:runShellScript", clip(s.Name))
+	} else {
+		c.action(d, &s, v.Get("action"))
+	}
+	c.inputs(d, &s)
+	d.Steps = append(d.Steps, s)
+}
+
+// plugin reads an entry of runtimeConfig: each of its properties becomes a step.
+func (c *collector) plugin(d *Document, f *Field) {
+	probe := Step{Action: f.Key}
+	c.action(d, &probe, nil)
+	if probe.spec == nil {
+		c.key(f, Error, "unknown-action", "%s", unknownAction(d, f.Key))
+	}
+	if f.Value.Kind() != Map {
+		c.at(f.Value, Error, "type", "plugin %s must be a map with properties, not a %s", clip(f.Key), f.Value.Kind())
+		return
+	}
+	props := f.Value.Get("properties")
+	if props.Kind() == Null {
+		c.key(f, Error, "no-properties", "plugin %s has no properties", clip(f.Key))
+		return
+	}
+	list := []*Value{props}
+	if props.Kind() == List {
+		list = props.items
+	}
+	for _, v := range list {
+		s := Step{Index: len(d.Steps), Name: f.Key, Action: f.Key, Source: v, Settings: f.Value.Get("settings"), spec: probe.spec}
+		switch {
+		case v.Kind() == Map:
+			s.Inputs = v
+			if id := v.Get("id"); len(list) > 1 && id.Kind() == String && id.text != "" {
+				s.Name = id.text
+			}
+		case v.Kind() == String && len(list) == 1: // aws:cloudWatch takes a text
+			s.Inputs = &Value{kind: Map, line: v.line, column: v.column, fields: []Field{{Key: "properties", Line: int(v.line), Column: int(v.column), Value: v}}}
+		default:
+			c.at(v, Error, "type", "the properties of plugin %s must be maps, not a %s", clip(f.Key), v.Kind())
+			continue
+		}
+		if len(list) > 1 && s.Name == f.Key {
+			s.Name = f.Key + "-" + itoa(len(d.Steps)+1)
+		}
+		c.inputs(d, &s)
+		d.Steps = append(d.Steps, s)
+	}
+}
+
+// action looks the action of a step up.
+func (c *collector) action(d *Document, s *Step, at *Value) {
+	if s.spec = d.actions.Get(s.Action); s.spec != nil && s.spec.in(d.SchemaVersion) {
+		return
+	}
+	if at != nil {
+		c.at(at, Error, "unknown-action", "%s", unknownAction(d, s.Action))
+	}
+	s.spec = nil
+}
+
+func unknownAction(d *Document, name string) string {
+	if a := d.actions.Get(name); a != nil {
+		return "action " + a.Name + " cannot be used in schema " + d.SchemaVersion + ", only in " + strings.Join(a.Schemas, ", ")
+	}
+	var near []string
+	for _, n := range d.actions.Names() {
+		if strings.EqualFold(n, name) || strings.EqualFold(strings.TrimPrefix(n, "aws:"), strings.TrimPrefix(name, "aws:")) {
+			near = append(near, n)
+		}
+	}
+	msg := "unknown action \"" + clip(name) + "\""
+	if near != nil {
+		return msg + ": did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return msg
+}
+
+// shared are the inputs that every plugin takes (P6).
+var shareds = []string{"onFailure", "onSuccess", "finallyStep", "maxAttempts", "timeoutSeconds"}
+
+// inputs checks the inputs of a step against the action table, and notes them by the spelling of the table.
+func (c *collector) inputs(d *Document, s *Step) {
+	switch s.Inputs.Kind() {
+	case Map:
+	case Null:
+		if s.spec != nil && s.spec.Shell != "" && s.Source != nil {
+			c.at(s.Source, Error, "no-inputs", "step %q has no inputs: %s needs runCommand", clip(s.Name), s.Action)
+		}
+		s.Inputs = nil
+		return
+	default:
+		c.at(s.Inputs, Error, "type", "the inputs of step %q must be a map, not a %s", clip(s.Name), s.Inputs.Kind())
+		s.Inputs = nil
+		return
+	}
+	s.inputs = make([]input, 0, len(s.Inputs.fields))
+	for i := range s.Inputs.fields {
+		f := &s.Inputs.fields[i]
+		name := f.Key
+		if in := s.spec.Input(name); in != nil {
+			name = in.Name
+			c.inputType(s, in, f)
+		} else if j := slices.IndexFunc(shareds, func(k string) bool { return strings.EqualFold(k, name) }); j >= 0 {
+			name = shareds[j]
+		}
+		s.inputs = append(s.inputs, input{name, f.Value})
+		if name == "timeoutSeconds" && (s.spec == nil || s.spec.Shell != "") {
+			c.timeout(f.Value)
+		}
+	}
+}
+
+// inputType checks the type of one input; where a placeholder stands alone the type is known only when it is bound.
+func (c *collector) inputType(s *Step, in *InputSpec, f *Field) {
+	v := f.Value
+	if v.Kind() == String && v.tmpl.whole() != "" || v.Kind() == Null {
+		return
+	}
+	ok := true
+	switch in.Type {
+	case StringInput:
+		ok = v.Kind() != List && v.Kind() != Map
+	case ListInput:
+		ok = v.Kind() == List || v.Kind() == String
+	case MapInput:
+		ok = v.Kind() == Map || v.Kind() == String
+	case MapListInput:
+		ok = v.Kind() == List || v.Kind() == String
+	case IntegerInput:
+		_, num := v.integer()
+		ok = num || v.Kind() == String
+	case BooleanInput:
+		_, ok = v.truthy()
+		ok = ok || v.tmpl != nil
+	}
+	if !ok {
+		c.at(v, Error, "input-type", "input %s of step %q is a %s: %s takes a %s", clip(f.Key), clip(s.Name), v.Kind(), s.Action, in.Type)
+	}
+}
+
+// timeout checks a literal timeoutSeconds: AWS would silently take 3600 instead (T15).
+func (c *collector) timeout(v *Value) {
+	if v.Kind() == Null || v.tmpl != nil || v.Kind() == String && v.text == "" {
+		return
+	}
+	if n, ok := v.integer(); !ok || n < shortestTimeout || n > longestTimeout {
+		c.at(v, Error, "timeout", "timeoutSeconds %q: a whole number from %d to %d is needed", clip(v.Text()), shortestTimeout, longestTimeout)
+	}
+}
+
+// names checks that step names are unique: results are found by them (R27).
+func (c *collector) names(d *Document) {
+	seen := make(map[string]int, len(d.Steps))
+	for i := range d.Steps {
+		s := &d.Steps[i]
+		if s.Name == "" {
+			continue
+		}
+		if first, ok := seen[s.Name]; ok {
+			line, _ := d.Steps[first].Source.Place()
+			at := s.Source.Get("name")
+			if at == nil {
+				at = s.Source
+			}
+			c.at(at, Error, "step-twice", "step name %q is used twice, first at line %d: rename one", clip(s.Name), line)
+			continue
+		}
+		seen[s.Name] = i
+	}
+}
+
+func stepName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.' || c == ':') {
+			return false
+		}
+	}
+	return len(s) <= 128
+}
+
+// given returns an input by the spelling of the table.
+func (s *Step) given(name string) *Value {
+	for i := range s.inputs {
+		if s.inputs[i].name == name {
+			return s.inputs[i].v
+		}
+	}
+	return nil
+}
+
+// possible reports whether a step can run on a platform, before binding.
+func (d *Document) possible(s *Step, platform string) bool {
+	if s.spec == nil || !s.spec.On(platform) {
+		return false
+	}
+	if eq := s.Precondition.Get("StringEquals"); len(eq.Items()) == 2 {
+		a, b := eq.items[0].Text(), eq.items[1].Text()
+		if a == "platformType" {
+			a, b = b, a
+		}
+		if b == "platformType" && !strings.EqualFold(a, platform) {
+			return false
+		}
+	}
+	return true
+}
+
+// timeout of a resolved step, in seconds.
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
