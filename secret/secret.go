@@ -27,6 +27,9 @@ func New(b []byte) Value {
 	return Value{&c}
 }
 
+// Take returns a Value of b itself, which the caller gives away and no longer reads or changes.
+func Take(b []byte) Value { return Value{&b} }
+
 // String returns a Value with the bytes of s.
 func String(s string) Value { return New([]byte(s)) }
 

@@ -1,0 +1,278 @@
+// Package localkeys is a key service in a file: a seal.Wrapper for one machine, without a network.
+//
+//	keys, err := localkeys.Open("/etc/fleetwright/keys.json", nil)
+//	if errors.Is(err, fs.ErrNotExist) {
+//		keys, err = localkeys.Create("/etc/fleetwright/keys.json", nil) // once: without this file no secret is ever read again
+//	}
+//	box := seal.NewBox(keys, nil)
+//
+// The file holds several generations of 256-bit keys, one of which is primary: it wraps what is new, all of them unwrap. Rotate adds a generation; Remove takes one away
+// once nothing is wrapped by it any more.
+//
+// # File
+//
+// JSON, 0600, refused when others may read or write it, when it is reached through a symbolic link, or when it is not byte for byte as this package wrote it: each
+// key carries a check value, and the whole a MAC under its primary key, so that a wrong passphrase, a truncated or a damaged file is an error at the start and not at the
+// first secret. It is replaced by writing a temporary file, syncing it, renaming it and syncing the directory: a crash leaves the old file or the new one.
+//
+// With a passphrase (of a person, or the content of a systemd credential) the keys are encrypted by AES-256-GCM under PBKDF2-HMAC-SHA-256 of it. Without one, whoever can read the file has the keys.
+//
+// # Wrapped keys
+//
+//	0x01 | nonce (12 bytes) | AES-256-GCM(key) with tag
+//
+// with the associated data "fleetwright/localkeys/v1/wrap" 0x00 | length of the key id (2 bytes) | key id | the caller's. Nonces are random, so rotate before a generation
+// has wrapped 2^32 keys.
+package localkeys
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/seal"
+	"github.com/fleetwright/fleetwright/secret"
+)
+
+// Options are the choices of Open and Create; nil is the zero value.
+type Options struct {
+	// Passphrase protects the keys in the file; empty is no protection beyond the file's mode. Open needs the one that Create got.
+	Passphrase secret.Value
+	// Iterations of PBKDF2 for Create, 0 is 600,000; Open reads them from the file.
+	Iterations int
+	// Now is the clock for the dates of generations; nil is time.Now.
+	Now func() time.Time
+}
+
+// Generation describes one key of the file.
+type Generation struct {
+	ID      string
+	Created time.Time
+	Primary bool
+}
+
+// Keys is the content of a key file, a seal.Wrapper. All methods are safe for concurrent use.
+type Keys struct {
+	file  *file
+	now   func() time.Time
+	mu    sync.RWMutex // guards what follows, and changes of the file
+	state state
+	aeads map[string]cipher.AEAD
+}
+
+var _ seal.Wrapper = (*Keys)(nil)
+
+const (
+	keySize     = 32
+	contextWrap = "fleetwright/localkeys/v1/wrap\x00"
+	wrapVersion = 1
+	maxKeys     = 1000
+)
+
+// Open reads the key file at path. Errors wrap fs.ErrNotExist when there is none, and say otherwise what is wrong with it.
+func Open(path string, o *Options) (*Keys, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	f, err := locate(path)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keys{file: f, now: o.Now}
+	if k.now == nil {
+		k.now = time.Now
+	}
+	raw, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	if k.state, err = decode(raw, o.Passphrase); err != nil {
+		return nil, damaged(path, err)
+	}
+	return k, k.prepare()
+}
+
+// Create makes a key file at path with one new key, and opens it. A file that is there already is an error that wraps fs.ErrExist and stays as it is. The directory must exist.
+func Create(path string, o *Options) (*Keys, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	f, err := locate(path)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keys{file: f, now: o.Now}
+	if k.now == nil {
+		k.now = time.Now
+	}
+	if k.state.guard, err = newGuard(o.Passphrase, o.Iterations); err != nil {
+		return nil, err
+	}
+	k.state = k.state.with(newKey(k.now()))
+	raw, err := encode(k.state)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.create(raw); err != nil {
+		return nil, err
+	}
+	return k, k.prepare()
+}
+
+// prepare makes the ciphers of the state.
+func (k *Keys) prepare() error {
+	aeads := make(map[string]cipher.AEAD, len(k.state.keys))
+	for _, g := range k.state.keys {
+		a, err := newAEAD(g.key[:])
+		if err != nil {
+			return err
+		}
+		aeads[g.id] = a
+	}
+	k.aeads = aeads
+	return nil
+}
+
+// Primary returns the id of the primary key.
+func (k *Keys) Primary() string {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.state.primary
+}
+
+// Generations returns all keys, the oldest first.
+func (k *Keys) Generations() []Generation {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	out := make([]Generation, 0, len(k.state.keys))
+	for _, g := range k.state.keys {
+		out = append(out, Generation{ID: g.id, Created: g.created, Primary: g.id == k.state.primary})
+	}
+	return out
+}
+
+// Rotate adds a new key, makes it primary, and returns its id once the file is durable. What is wrapped by older keys stays readable; rewrap it with seal.Box.Rewrap. A file that another process
+// changed since it was opened is an error, and stays as it is.
+func (k *Keys) Rotate(ctx context.Context) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.state.keys) >= maxKeys {
+		return "", fault.New("localkeys.Rotate", fault.Validation, "the key file has %d keys: remove those that nothing is wrapped by", maxKeys)
+	}
+	g := newKey(k.now())
+	if err := k.change(ctx, "localkeys.Rotate", k.state.with(g)); err != nil {
+		return "", err
+	}
+	return g.id, nil
+}
+
+// Remove takes the key of that id out of the file, for ever: what is still wrapped by it can never be read again. The primary key cannot be removed.
+func (k *Keys) Remove(ctx context.Context, id string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	next, err := k.state.without(id)
+	if err != nil {
+		return err
+	}
+	return k.change(ctx, "localkeys.Remove", next)
+}
+
+func (k *Keys) change(ctx context.Context, op string, next state) error {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(op, err)
+	}
+	before, err := encode(k.state)
+	if err != nil {
+		return err
+	}
+	after, err := encode(next)
+	if err != nil {
+		return err
+	}
+	if err := k.file.replace(before, after); err != nil {
+		return err
+	}
+	k.state = next
+	return k.prepare()
+}
+
+// WrapKey implements seal.Wrapper.
+func (k *Keys) WrapKey(ctx context.Context, keyID string, key, aad []byte) (seal.Wrapped, error) {
+	if err := ctx.Err(); err != nil {
+		return seal.Wrapped{}, fault.Wrap("localkeys.WrapKey", err)
+	}
+	k.mu.RLock()
+	if keyID == "" {
+		keyID = k.state.primary
+	}
+	a, ok := k.aeads[keyID]
+	k.mu.RUnlock()
+	if !ok {
+		return seal.Wrapped{}, unknown("localkeys.WrapKey", keyID)
+	}
+	data := make([]byte, 1, 1+len(key)+a.Overhead())
+	data[0] = wrapVersion
+	return seal.Wrapped{KeyID: keyID, Data: a.Seal(data, nil, key, wrapAAD(keyID, aad))}, nil
+}
+
+// UnwrapKey implements seal.Wrapper.
+func (k *Keys) UnwrapKey(ctx context.Context, w seal.Wrapped, aad []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap("localkeys.UnwrapKey", err)
+	}
+	k.mu.RLock()
+	a, ok := k.aeads[w.KeyID]
+	k.mu.RUnlock()
+	if !ok {
+		return nil, unknown("localkeys.UnwrapKey", w.KeyID)
+	}
+	if len(w.Data) == 0 || w.Data[0] != wrapVersion {
+		return nil, fault.New("localkeys.UnwrapKey", fault.DataCorrupt, "%w: this is no key that a key file wrapped", seal.ErrTampered)
+	}
+	key, err := a.Open(nil, nil, w.Data[1:], wrapAAD(w.KeyID, aad))
+	if err != nil {
+		return nil, fault.New("localkeys.UnwrapKey", fault.DataCorrupt, "%w: the data key was changed, or belongs to another record or key file", seal.ErrTampered)
+	}
+	return key, nil
+}
+
+func wrapAAD(id string, aad []byte) []byte {
+	b := make([]byte, 0, len(contextWrap)+2+len(id)+len(aad))
+	b = binary.BigEndian.AppendUint16(append(b, contextWrap...), uint16(len(id)))
+	return append(append(b, id...), aad...)
+}
+
+func unknown(op, id string) error {
+	if len(id) > 64 {
+		id = id[:64] + "…"
+	}
+	return fault.New(op, seal.InvalidKeyID, "%w: the key file has no key %q: is it the file of this store, and was the key removed?", seal.ErrKeyNotFound, fault.Clean(id))
+}
+
+func newKey(now time.Time) generation {
+	g := generation{created: now.UTC().Truncate(time.Second)}
+	rand.Read(g.key[:]) //nolint:errcheck // crypto/rand.Read never fails
+	var id [8]byte
+	rand.Read(id[:]) //nolint:errcheck // crypto/rand.Read never fails
+	g.id = "lk-" + hex.EncodeToString(id[:])
+	return g
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("localkeys: %w", err)
+	}
+	a, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("localkeys: %w", err)
+	}
+	return a, nil
+}
