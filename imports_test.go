@@ -225,7 +225,6 @@ var forbidden = map[string]struct {
 	"log":          {faces, "there is no global logger; take a *slog.Logger from the host"},
 	"flag":         {faces, "flags are a program's business; take an options struct"},
 	"expvar":       {faces, "it registers globally; give the host an Observer hook"},
-	"unsafe":       {hosts, "nothing here needs it"},
 }
 
 // stdlib returns one sentence for every import of a standard package that the floor must do without.

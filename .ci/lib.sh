@@ -1,0 +1,119 @@
+# Shared by run and long: sections with their time, and what they have in common. To be sourced.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
+export CGO_ENABLED="${CGO_ENABLED:-1}" # the race detector needs it
+work="$(mktemp -d)"
+mkdir -p "$work/bin"
+started=$SECONDS
+section_name=""
+section_start=$SECONDS
+
+finish() {
+	local code=$?
+	section_end
+	chmod -R u+w "$work" 2>/dev/null || true
+	rm -rf "$work"
+	if [ "$code" -ne 0 ]; then
+		echo "== FAILED in ${section_name:-setup} with exit code $code after $((SECONDS - started)) s"
+	fi
+	exit "$code"
+}
+trap finish EXIT
+
+section_end() {
+	if [ -n "$section_name" ]; then
+		echo "-- $section_name: $((SECONDS - section_start)) s"
+	fi
+}
+
+# section NAME: ends the one before and begins NAME.
+section() {
+	section_end
+	section_name="$1"
+	section_start=$SECONDS
+	echo "== $section_name"
+}
+
+# modules: the folder of each module of go.work, one a line.
+modules() { go list -m -f '{{.Dir}}'; }
+
+# has_packages DIR: whether the module there has a Go file of its own.
+has_packages() { [ -n "$(find "$1" -name '*.go' -not -path '*/testdata/*' -print -quit)" ]; }
+
+# packages_with REGEXP: the folders of packages whose tests match it, as ./path, one a line.
+packages_with() {
+	grep -rlE --include='*_test.go' "$1" . | grep -v '/testdata/' | xargs -r -n1 dirname | sort -u
+}
+
+# fuzz SECONDS: runs every fuzz target so long, one a core, from one instrumented test binary a package.
+fuzz() {
+	local seconds="$1" dir bin
+	: >"$work/targets"
+	while read -r dir; do
+		bin="$work/bin/fuzz$(echo "$dir" | tr '/.' '__').test"
+		(cd "$dir" && go test -c -fuzz=. -o "$bin" .)
+		(cd "$dir" && "$bin" -test.list '^Fuzz') | grep '^Fuzz' | sed "s|^|$dir $bin |" >>"$work/targets" || true
+	done < <(packages_with '^func Fuzz[A-Z_]')
+	echo "$(wc -l <"$work/targets") targets, $seconds s each"
+	fuzz_one() {
+		local dir="$1" bin="$2" target="$3" log
+		log="$work/fuzz-$target-$$-$RANDOM.log"
+		if (cd "$dir" && "$bin" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" -test.fuzzminimizetime=2s \
+			-test.parallel=1 -test.fuzzcachedir="$work/fuzzcache/$dir" >"$log" 2>&1 </dev/null); then
+			echo "ok   $dir $target: $(grep -E '^fuzz: elapsed' "$log" | tail -1)"
+		else
+			echo "FAIL $dir $target"
+			cat "$log"
+			return 255 # stops xargs
+		fi
+	}
+	export -f fuzz_one
+	export work seconds
+	xargs -r -L1 -P "$(nproc)" bash -c 'fuzz_one "$@"' fuzz <"$work/targets"
+}
+
+# readme_test: the test command that README.md gives, else the usual one.
+readme_test() {
+	local line=""
+	if [ -f README.md ]; then
+		line="$(grep -m1 -oE '^[[:space:]]*go test [^#`]*' README.md || true)"
+	fi
+	echo "${line:-go test ./...}"
+}
+
+static_checks() {
+	section "gofmt"
+	local bad
+	bad="$(gofmt -l . | grep -v '/testdata/' || true)"
+	if [ -n "$bad" ]; then
+		echo "not formatted; run gofmt -w on:"
+		echo "$bad"
+		exit 1
+	fi
+
+	section "tidy in every module"
+	modules | while read -r dir; do
+		(cd "$dir" && go mod tidy -diff)
+	done
+
+	section "vet"
+	go vet work
+
+	section "staticcheck in every module"
+	(cd tools && GOWORK=off go build -o "$work/bin/staticcheck" honnef.co/go/tools/cmd/staticcheck)
+	modules | while read -r dir; do
+		if has_packages "$dir"; then
+			(cd "$dir" && "$work/bin/staticcheck" ./...)
+		fi
+	done
+}
+
+benchmarks() { # benchmarks TIME
+	local list
+	list="$(packages_with '^func Benchmark[A-Z_]')"
+	if [ -n "$list" ]; then
+		# shellcheck disable=SC2086
+		go test -run='^$' -bench=. -benchtime="$1" -timeout 4m $list
+	fi
+}
