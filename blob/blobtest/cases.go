@@ -13,7 +13,8 @@ import (
 
 func keys(t T, s blob.Store) {
 	bad := []string{"", "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/../b", "a/./b", "a b", "a\\b", "a\x00b", "ä", "a:b", "a*", "~", "a\n", "\xff",
-		strings.Repeat("s", blob.MaxSegment+1), "a/" + strings.Repeat("s", blob.MaxSegment+1), strings.Repeat("abcdefg/", blob.MaxKey/8) + "a"}
+		strings.Repeat("s", blob.MaxSegment+1), "a/" + strings.Repeat("s", blob.MaxSegment+1), strings.Repeat("abcdefg/", blob.MaxKey/8) + "a",
+		strings.Repeat("abc/defg", blob.MaxKey/8) + "a"}
 	for _, k := range bad {
 		if n, err := s.Put(background(), k, strings.NewReader("x")); !errors.Is(err, blob.ErrBadKey) || n != 0 {
 			t.Errorf("Put(%q) = %d, %v, want ErrBadKey", k, n, err)
