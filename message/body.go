@@ -56,6 +56,7 @@ type Run struct {
 	Format          string              `json:"format"`                // JSON or YAML
 	Documents       map[string]Included `json:"documents,omitempty"`   // what aws:runDocument steps name, by the name they use
 	Parameters      map[string][]string `json:"parameters,omitempty"`  // as sent, before defaults
+	SSM             map[string]string   `json:"ssm,omitempty"`         // what the document's {{ssm:name}} references stand for, looked up when the command was sent
 	ExpiresAt       time.Time           `json:"expiresAt"`             // the command's deadline: stop what still runs
 	OutputLimit     int64               `json:"outputLimit,omitempty"` // bytes a step may produce on stdout and on stderr each, 0 is the agent's default
 	RefuseRaw       bool                `json:"refuseRaw,omitempty"`

@@ -1,0 +1,288 @@
+package command
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/document"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/target"
+)
+
+// Limits of a request (AWS's, R1 and R3).
+const (
+	maxInstanceIDs  = 50
+	maxComment      = 100
+	maxToken        = 64
+	minTimeout      = 30
+	maxTimeout      = 2_592_000
+	defTimeout      = 3600
+	pageOfTargets   = 5_000
+	maxRunDocuments = 3 // depth of aws:runDocument (P11)
+)
+
+// prepared is a request that was found good: everything that Send writes and Plan shows.
+type prepared struct {
+	req       SendRequest
+	doc       *document.Document
+	bound     *document.Bound
+	content   []byte
+	format    string
+	version   string
+	included  []message.Included
+	paths     []string // names under which steps run the included documents
+	ids       []string // ascending
+	rate      struct{ concurrency, errors target.Rate }
+	execution time.Duration
+	ssm       map[string]string // what {{ssm:name}} references of the document stood for
+}
+
+// answers keeps what a resolver answered, so that the node puts in the same values. Without a resolver no name is known.
+type answers struct {
+	resolver document.Resolver
+	found    map[string]string
+}
+
+func (a *answers) Parameters(ctx context.Context, names []string) (map[string]string, error) {
+	if a.resolver == nil {
+		return nil, nil
+	}
+	m, err := a.resolver.Parameters(ctx, names)
+	for n, v := range m {
+		if a.found == nil {
+			a.found = map[string]string{}
+		}
+		a.found[n] = v
+	}
+	return m, err
+}
+
+// prepare validates a request, reads and binds its document and resolves its targets. It writes nothing.
+func (s *Service) prepare(ctx context.Context, op string, req SendRequest) (*prepared, error) {
+	p := &prepared{req: req}
+	if err := p.defaults(op); err != nil {
+		return nil, err
+	}
+	if err := access.Check(ctx, s.cfg.Authorizer, "ssm:SendCommand", "document/"+p.req.DocumentName, nil); err != nil {
+		return nil, err
+	}
+	tenant := access.Tenant(ctx)
+	if err := s.readDocument(ctx, op, tenant, p); err != nil {
+		return nil, err
+	}
+	if err := s.include(ctx, op, tenant, p, p.bound, 1); err != nil {
+		return nil, err
+	}
+	return p, s.resolve(ctx, op, tenant, p)
+}
+
+// defaults checks the form of the request and fills in AWS's defaults.
+func (p *prepared) defaults(op string) (err error) {
+	r := &p.req
+	invalid := func(format string, args ...any) error {
+		return fault.New(op, fault.Validation, format, args...)
+	}
+	switch {
+	case r.DocumentName == "" && len(r.Content) == 0:
+		return invalid("name a document in DocumentName")
+	case len(r.DocumentName) > 2048:
+		return invalid("DocumentName is longer than 2,048 characters")
+	case utf8.RuneCountInString(r.Comment) > maxComment:
+		return invalid("the comment has %d characters; at most %d are allowed", utf8.RuneCountInString(r.Comment), maxComment)
+	case len(r.ClientToken) > maxToken:
+		return invalid("the client token has %d characters; at most %d are allowed", len(r.ClientToken), maxToken)
+	case len(r.InstanceIDs) > maxInstanceIDs:
+		return invalid("InstanceIds has %d ids; at most %d are allowed: use Targets for more", len(r.InstanceIDs), maxInstanceIDs)
+	case len(r.InstanceIDs) > 0 && len(r.Targets) > 0:
+		return invalid("give either InstanceIds or Targets, not both")
+	case len(r.InstanceIDs) == 0 && len(r.Targets) == 0:
+		return invalid("say on which nodes to run: give InstanceIds or Targets")
+	case r.DocumentHashType != "" && r.DocumentHashType != "Sha256":
+		return invalid("DocumentHashType %q is not supported: use Sha256", fault.Clean(r.DocumentHashType))
+	case r.OutputLimit < 0:
+		return invalid("OutputLimit is negative")
+	}
+	if r.DocumentName == "" {
+		r.DocumentName = "inline"
+	}
+	if r.TimeoutSeconds == 0 {
+		r.TimeoutSeconds = defTimeout
+	}
+	if r.TimeoutSeconds < minTimeout || r.TimeoutSeconds > maxTimeout {
+		return invalid("TimeoutSeconds is %d; it must be %d to %d", r.TimeoutSeconds, minTimeout, maxTimeout)
+	}
+	if r.MaxConcurrency == "" {
+		r.MaxConcurrency = "50"
+	}
+	if r.MaxErrors == "" {
+		r.MaxErrors = "0"
+	}
+	if p.rate.concurrency, err = target.ParseConcurrency(r.MaxConcurrency); err != nil {
+		return fault.Wrap(op, err)
+	}
+	if p.rate.errors, err = target.ParseErrors(r.MaxErrors); err != nil {
+		return fault.Wrap(op, err)
+	}
+	if d := duplicate(r.InstanceIDs); d != "" {
+		return fault.New(op, fault.DuplicateInstanceID, "node %s is named twice in InstanceIds", fault.Clean(d))
+	}
+	if len(r.Targets) > 0 {
+		return fault.Wrap(op, target.Validate(r.Targets, nil))
+	}
+	return nil
+}
+
+func duplicate(ids []string) string {
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if seen[id] {
+			return id
+		}
+		seen[id] = true
+	}
+	return ""
+}
+
+// readDocument fetches, pins, parses and binds the document.
+func (s *Service) readDocument(ctx context.Context, op, tenant string, p *prepared) error {
+	r := &p.req
+	p.content, p.version = r.Content, r.DocumentVersion
+	file := r.DocumentName
+	if len(p.content) == 0 {
+		content, format, version, _, err := s.cfg.Documents.Fetch(ctx, tenant, r.DocumentName, r.DocumentVersion)
+		if err != nil {
+			return fault.Wrap(op, err)
+		}
+		p.content, p.format, p.version = content, format, version
+	}
+	doc, err := document.Parse(p.content, &document.Options{File: file, Format: document.Format(p.format), Actions: s.cfg.Actions})
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	if doc.Kind != "Command" && doc.Kind != "" {
+		return fault.New(op, fault.InvalidDocument, "document %s is of type %s; only Command documents can be sent to nodes", fault.Clean(file), doc.Kind)
+	}
+	if r.DocumentHash != "" && !strings.EqualFold(r.DocumentHash, doc.Hash()) {
+		return fault.New(op, fault.InvalidDocument, "document %s has the hash %s, not the %s that the request pins: it was changed", fault.Clean(file), doc.Hash(), fault.Clean(r.DocumentHash))
+	}
+	p.doc, p.format = doc, string(doc.Format)
+	p.bound, err = doc.Bind(r.Parameters, &document.BindOptions{RefuseRaw: s.cfg.RefuseRaw})
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	answers := &answers{resolver: s.cfg.Parameters}
+	if err := p.bound.ResolveSSM(ctx, answers); err != nil {
+		return fault.Wrap(op, err)
+	}
+	p.ssm = answers.found
+	p.execution = p.bound.ExecutionTimeout()
+	return nil
+}
+
+// include fetches the documents that aws:runDocument steps name, pinned by hash, to three levels. What cannot be bound here, because its own parameters are
+// bad, is left to the node, where the step fails with the reason.
+func (s *Service) include(ctx context.Context, op, tenant string, p *prepared, b *document.Bound, depth int) error {
+	if depth > maxRunDocuments {
+		return fault.New(op, fault.InvalidDocument, "document %s runs documents more than %d levels deep", fault.Clean(p.req.DocumentName), maxRunDocuments)
+	}
+	for _, ref := range b.Included() {
+		if slices.Contains(p.paths, ref.Name) {
+			continue
+		}
+		content, format, version, hash, err := s.cfg.Documents.Fetch(ctx, tenant, ref.Name, ref.Version)
+		if err != nil {
+			return &fault.Error{Op: op, Code: fault.CodeOf(err), ID: ref.Name, Err: err,
+				Msg: fmt.Sprintf("step %d of document %s runs document %s: %s", ref.Step+1, fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), fault.MessageOf(err))}
+		}
+		p.paths = append(p.paths, ref.Name)
+		p.included = append(p.included, message.Included{Name: ref.Name, Version: version, Hash: hash, Document: content, Format: format})
+		child, err := document.Parse(content, &document.Options{File: ref.Name, Format: document.Format(format), Actions: s.cfg.Actions})
+		if err != nil {
+			return fault.Wrap(op, err)
+		}
+		if cb, err := child.Bind(nil, nil); err == nil {
+			if err := s.include(ctx, op, tenant, p, cb, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// resolve finds the nodes. Named ones must exist, be allowed, and run a platform of the document; those matched by targets are judged one by one when their turn comes.
+func (s *Service) resolve(ctx context.Context, op, tenant string, p *prepared) error {
+	if len(p.req.InstanceIDs) == 0 {
+		for after := ""; ; {
+			ids, next, err := s.cfg.Nodes.Resolve(ctx, tenant, p.req.Targets, after, pageOfTargets)
+			if err != nil {
+				return fault.Wrap(op, err)
+			}
+			p.ids = append(p.ids, ids...)
+			if len(p.ids) > s.cfg.MaxTargets {
+				return fault.New(op, fault.Validation, "the targets match more than %d nodes: narrow them, or raise the limit", s.cfg.MaxTargets)
+			}
+			if next == "" {
+				return nil
+			}
+			after = next
+		}
+	}
+	nodes, err := s.cfg.Nodes.Nodes(ctx, tenant, p.req.InstanceIDs)
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	known := make(map[string]*target.Node, len(nodes))
+	for i := range nodes {
+		known[nodes[i].ID] = &nodes[i]
+	}
+	for _, id := range p.req.InstanceIDs {
+		// A node that the caller may not use looks like one that does not exist.
+		n := known[id]
+		if n == nil || access.Check(ctx, s.cfg.Authorizer, "ssm:SendCommand", "node/"+id, n.Tags) != nil {
+			return fault.New(op, fault.InvalidInstanceID, "node %s does not exist, or you may not run commands on it", fault.Clean(id))
+		}
+		if why := p.unsuited(n); why != "" {
+			return fault.New(op, fault.UnsupportedPlatformType, "node %s cannot run document %s: %s", fault.Clean(id), fault.Clean(p.req.DocumentName), why)
+		}
+	}
+	p.ids = slices.Sorted(slices.Values(p.req.InstanceIDs))
+	return nil
+}
+
+func (p *prepared) unsuited(n *target.Node) string {
+	return unsuited(n, p.doc.PlatformTypes(), p.doc.Needs(), p.req.RequireSigned)
+}
+
+// unsuited says why a node cannot take a command, or "".
+func unsuited(n *target.Node, platforms, needs []string, signed bool) string {
+	if n.Platform != "" && len(platforms) > 0 && !slices.Contains(platforms, n.Platform) {
+		return fmt.Sprintf("it runs %s, the document is for %s", n.Platform, strings.Join(platforms, ", "))
+	}
+	for _, c := range needs {
+		if !n.Can(c) {
+			return "its agent does not know " + c + ": update it"
+		}
+	}
+	if signed && n.Assurance != target.Signed {
+		return "its agent does not sign (assurance " + string(n.Assurance) + "), and the request demands it"
+	}
+	return ""
+}
+
+// digest identifies a request for its client token.
+func (p *prepared) digest() string {
+	r := p.req
+	r.ClientToken = ""
+	b, _ := json.Marshal(r) //nolint:errcheck // plain data
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

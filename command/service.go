@@ -1,0 +1,173 @@
+package command
+
+import (
+	"context"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/blob"
+	"github.com/fleetwright/fleetwright/document"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/feed"
+	"github.com/fleetwright/fleetwright/lease"
+	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
+	rec "github.com/fleetwright/fleetwright/store/record"
+	"github.com/fleetwright/fleetwright/target"
+)
+
+// Nodes is what the service needs to know of nodes. node.Service implements it.
+type Nodes interface {
+	// Resolve returns a page of the ids, in ascending order, of the nodes that all targets match, and where the next page begins ("" at the end).
+	Resolve(ctx context.Context, tenant string, targets []target.Target, after string, limit int) (ids []string, next string, err error)
+	// Nodes returns the nodes of these ids; unknown ones are left out.
+	Nodes(ctx context.Context, tenant string, ids []string) ([]target.Node, error)
+}
+
+// Documents is what the service needs to know of documents. library.Service implements it.
+type Documents interface {
+	// Fetch returns a document's content by name and version ("", $DEFAULT, $LATEST or a number).
+	Fetch(ctx context.Context, tenant, name, version string) (content []byte, format, resolved, hash string, err error)
+}
+
+// Sender carries messages to nodes. It may lose them; the service sends again.
+type Sender interface {
+	// Send hands a message over for the node. It does not block for long. The body is shared: it must not be changed.
+	Send(ctx context.Context, tenant, node string, kind message.Kind, ref message.Ref, notAfter time.Time, body []byte) error
+	// Connected reports whether the node has a connection at present, as far as is known.
+	Connected(tenant, node string) bool
+}
+
+// Config is what a Service is made of. Store, Blobs, Nodes, Documents, Sender, Authorizer and Leases are required.
+type Config struct {
+	Store      store.Store
+	Codec      *rec.Codec
+	Blobs      blob.Store
+	Nodes      Nodes
+	Documents  Documents
+	Sender     Sender
+	Authorizer access.Authorizer
+	Audit      *audit.Log // nil records nothing
+	Leases     *lease.Leases
+	Actions    *document.Actions // nil is the built-in ones
+	Parameters document.Resolver // answers {{ssm:name}}; nil knows no name
+
+	Now  func() time.Time // nil is time.Now
+	Rand io.Reader        // for ids; nil is crypto/rand
+	Log  *slog.Logger     // nil discards
+
+	Timing      Timing
+	RefuseRaw   bool  // refuse documents that paste parameters into scripts
+	OutputLimit int64 // bytes of each stream of each step when the request does not say; 0 is 64 MiB
+	Retention   Retention
+	MaxTargets  int // nodes a command may have; 0 is 250,000
+}
+
+// Retention says what [Service.Prune] removes: ended commands that are older, or beyond the count, or beyond the bytes. Zero fields keep everything.
+type Retention struct {
+	Age   time.Duration
+	Count int
+	Bytes int64 // of output kept in blobs
+}
+
+// Service sends commands, owns those whose shard it leases, and answers questions about all. It is safe for concurrent use.
+// Nothing is dispatched unless [Service.Run] runs.
+type Service struct {
+	cfg      Config
+	commands rec.Table[record]
+	states   rec.Table[State]
+	chunks   rec.Table[[]string]
+	docs     rec.Table[message.Included]
+	invs     rec.Table[Invocation]
+	heads    rec.Table[heads]
+	streams  rec.Table[stream]
+	tokens   rec.Table[token]
+	marks    rec.Table[mark]
+	cancels  rec.Table[[]string]
+	feed     *feed.Feed
+
+	mu     sync.Mutex
+	actors map[actorKey]*actor
+	owned  map[uint64]*ownedShard // by shard
+	heard  map[nodeKey]map[*actor]struct{}
+	run    context.Context // of Run; nil when it does not run
+	wg     sync.WaitGroup
+}
+
+type actorKey struct{ tenant, id string }
+type nodeKey struct{ tenant, node string }
+
+// mark is an index record without content.
+type mark struct{}
+
+// token remembers which command a client token made.
+type token struct {
+	Command string `json:"command"`
+	Digest  string `json:"digest"`
+}
+
+// New returns a service.
+func New(cfg Config) (*Service, error) {
+	const op = "command.New"
+	for _, p := range []struct {
+		missing bool
+		name    string
+	}{{cfg.Store == nil, "Store"}, {cfg.Blobs == nil, "Blobs"}, {cfg.Nodes == nil, "Nodes"}, {cfg.Documents == nil, "Documents"},
+		{cfg.Sender == nil, "Sender"}, {cfg.Authorizer == nil, "Authorizer"}, {cfg.Leases == nil, "Leases"}} {
+		if p.missing {
+			return nil, fault.New(op, fault.Validation, "Config.%s is required", p.name)
+		}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.OutputLimit == 0 {
+		cfg.OutputLimit = 64 << 20
+	}
+	if cfg.MaxTargets == 0 {
+		cfg.MaxTargets = 250_000
+	}
+	cfg.Timing = cfg.Timing.withDefaults()
+	return &Service{cfg: cfg, commands: rec.NewTable[record](cfg.Codec), states: rec.NewTable[State](cfg.Codec),
+		chunks: rec.NewTable[[]string](cfg.Codec), docs: rec.NewTable[message.Included](cfg.Codec), invs: rec.NewTable[Invocation](cfg.Codec),
+		heads: rec.NewTable[heads](cfg.Codec), streams: rec.NewTable[stream](cfg.Codec), tokens: rec.NewTable[token](cfg.Codec),
+		marks: rec.NewTable[mark](cfg.Codec), cancels: rec.NewTable[[]string](cfg.Codec), feed: feed.New(cfg.Codec), actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, heard: map[nodeKey]map[*actor]struct{}{}}, nil
+}
+
+// Keys. What an Update touches together lies together: a command's invocations, in the order of their nodes.
+
+func space(tenant, name string) key.K { return key.New(tenant).Str("command").Str(name) }
+
+func commandKey(tenant, id string) key.K { return space(tenant, "command").Str(id) }
+func stateKey(tenant, id string) key.K   { return space(tenant, "state").Str(id) }
+func chunksKey(tenant, id string) key.K  { return space(tenant, "target").Str(id) }
+func docsKey(tenant, id string) key.K    { return space(tenant, "document").Str(id) }
+func invsKey(tenant, id string) key.K    { return space(tenant, "invocation").Str(id) }
+func headsKey(tenant, id string) key.K   { return space(tenant, "head").Str(id) }
+func streamsKey(tenant, id string) key.K { return space(tenant, "stream").Str(id) }
+func tokenKey(tenant, tok string) key.K  { return space(tenant, "token").Str(tok) }
+func timesKey(tenant string) key.K       { return space(tenant, "time") }
+func timeKey(tenant string, t time.Time, id string) key.K {
+	return timesKey(tenant).Time(t).Str(id)
+}
+
+// activeKey is the system's own index, of no tenant, of the commands that have not ended, by shard.
+func activeKey(shard uint64) key.K { return space("", "active").Uint(shard) }
+
+// Shards is the number of parts into which commands are split; each is owned by one control plane at a time.
+const Shards = 16
+
+func shardOf(tenant, id string) uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, tenant+"/"+id) //nolint:errcheck // a hash never fails
+	return h.Sum64() % Shards
+}
