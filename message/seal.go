@@ -202,12 +202,11 @@ func exchange(key *ecdh.PrivateKey, public []byte) (z [32]byte, err error) {
 
 // derive makes the cipher and the nonce of one message. The header ends with the salt.
 func derive(z [32]byte, public, receiver, header []byte) (cipher.AEAD, []byte, error) {
-	info := make([]byte, 0, len(contextSeal)+64+len(header))
-	info = append(append(append(append(info, contextSeal...), public...), receiver...), header...)
-	k, err := hkdf.Key(sha256.New, z[:], header[len(header)-32:], string(info), keySize+nonceSize)
+	k, err := keyAndNonce(z, public, receiver, header)
 	if err != nil {
 		return nil, nil, fmt.Errorf("message: deriving a key: %w", err)
 	}
+	defer clear(k[:keySize])
 	block, err := aes.NewCipher(k[:keySize])
 	if err != nil {
 		return nil, nil, fmt.Errorf("message: deriving a key: %w", err)
@@ -217,6 +216,12 @@ func derive(z [32]byte, public, receiver, header []byte) (cipher.AEAD, []byte, e
 		return nil, nil, fmt.Errorf("message: deriving a key: %w", err)
 	}
 	return aead, k[keySize:], nil
+}
+
+func keyAndNonce(z [32]byte, public, receiver, header []byte) ([]byte, error) {
+	info := make([]byte, 0, len(contextSeal)+64+len(header))
+	info = append(append(append(append(info, contextSeal...), public...), receiver...), header...)
+	return hkdf.Key(sha256.New, z[:], header[len(header)-32:], string(info), keySize+nonceSize)
 }
 
 func notForMe(tenant, to string) error {
