@@ -23,15 +23,15 @@ import (
 
 // Limits of the contract. A driver accepts everything up to them and refuses everything beyond with ErrTooLarge.
 const (
-	MaxKey     = 1 << 10   // bytes of a key; the empty key is refused
+	MaxKey     = 1 << 10   // bytes of a key; the empty key is refused like one over the limit
 	MaxValue   = 256 << 10 // bytes of a value; the empty value is allowed
 	MaxWrites  = 10_000    // Puts and Deletes of one Update, each counted, repeated keys too
 	MaxTxBytes = 8 << 20   // bytes of keys and values written by one Update
 
-	// MaxView is how long a View may last; after it every call on its Reader returns ErrTooLong. Exports reopen.
+	// MaxView is how long a View may last; after it every call on its Reader returns ErrTooLong (S-LONG). Exports reopen.
 	MaxView = 5 * time.Second
 	// MaxUpdate is how long one run of an Update's function may last; after it every call on its Tx returns ErrTooLong
-	// and the Update fails with it. The budget that a service should keep is 10 ms.
+	// and the Update fails with it (S-LONG). The budget that a service should keep is 10 ms.
 	MaxUpdate = time.Second
 )
 
@@ -123,7 +123,7 @@ type Tx interface {
 // Watcher is an optional ability: a driver that can tell of changes without being asked.
 type Watcher interface {
 	// Watch returns a channel that receives after every commit that wrote a key with the prefix, by any process on the store. Signals are merged: one may
-	// stand for many commits. The channel is closed when ctx ends. The first signal may come without a commit.
+	// stand for many commits. The channel is closed when ctx ends (S-WATCH). The first signal may come without a commit.
 	Watch(ctx context.Context, prefix []byte) (<-chan struct{}, error)
 }
 

@@ -1,0 +1,62 @@
+package boltstore
+
+import (
+	"sync"
+	"time"
+)
+
+// Commit is what one commit of the engine was: how many Updates shared it and where the time went.
+type Commit struct {
+	Updates int           // that waited for it, whether they wrote or not
+	Writes  int           // Puts and Deletes
+	Bytes   int64         // of keys and values
+	Waited  time.Duration // how long the first of them had been in the queue
+	Ran     time.Duration // running their functions
+	Synced  time.Duration // writing and fsync
+	Err     error         // why it failed; nil if it is durable
+}
+
+// Stats are sums since Open.
+type Stats struct {
+	Commits, Failed int64 // of the engine, Failed not counted in Commits
+	Updates         int64 // that commits made durable
+	Writes, Bytes   int64
+	Waited          time.Duration // sums over commits; see Commit
+	Ran             time.Duration
+	Synced          time.Duration
+	Queued          int   // Updates that wait at this moment
+	Err             error // as Store.Err
+}
+
+type counters struct {
+	mu sync.Mutex
+	s  Stats
+}
+
+func (c *counters) add(k Commit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k.Err != nil {
+		c.s.Failed++
+		return
+	}
+	c.s.Commits++
+	c.s.Updates += int64(k.Updates)
+	c.s.Writes += int64(k.Writes)
+	c.s.Bytes += k.Bytes
+	c.s.Waited += k.Waited
+	c.s.Ran += k.Ran
+	c.s.Synced += k.Synced
+}
+
+// Stats returns the sums since Open.
+func (s *Store) Stats() Stats {
+	s.counters.mu.Lock()
+	out := s.counters.s
+	s.counters.mu.Unlock()
+	out.Err = s.Err()
+	s.mu.Lock()
+	out.Queued = len(s.queue)
+	s.mu.Unlock()
+	return out
+}
