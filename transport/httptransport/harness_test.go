@@ -178,3 +178,9 @@ func send(t testing.TB, tr transport.Transport, to transport.Address, data []byt
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// quick makes keep-alives short, so that a test need not wait for what they find out.
+func quick(c *httptransport.ServerConfig) {
+	c.KeepAlive = 100 * time.Millisecond
+	c.Poll = 200 * time.Millisecond
+}
