@@ -57,7 +57,7 @@ func benchOpen(b *testing.B, known bool) {
 	least := time.Hour // what an undisturbed call takes
 	for b.Loop() {
 		if !known {
-			w.node.opened = shares{limit: maxOpened}
+			w.node.opened = &shares{limit: maxOpened}
 		}
 		t0 := time.Now()
 		_, err := w.node.Open(data, book, start, 0)

@@ -22,7 +22,7 @@ type Identity struct {
 	sign         ed25519.PrivateKey
 	seal         *ecdh.PrivateKey
 	sealer       *sealer
-	opened       shares // by the sender's ephemeral key
+	opened       *shares // by the sender's ephemeral key
 }
 
 // NewIdentity makes an identity with new keys from rand, crypto/rand when it is nil. rand is not used afterwards: what sealing needs always comes from crypto/rand.
@@ -57,7 +57,7 @@ func newIdentity(tenant, name string, seed []byte) (*Identity, error) {
 		return nil, malformed("the seed gives no X25519 key")
 	}
 	return &Identity{tenant: tenant, name: name, sign: ed25519.NewKeyFromSeed(seed[:32]), seal: sealKey, sealer: &sealer{random: rand.Reader},
-		opened: shares{limit: maxOpened}}, nil
+		opened: &shares{limit: maxOpened}}, nil
 }
 
 // Tenant returns the identity's tenant.
@@ -96,16 +96,16 @@ func (id *Identity) Sign(context string, msg []byte) []byte {
 func (id *Identity) Signer() crypto.Signer { return id.sign }
 
 // String returns "tenant/name".
-func (id *Identity) String() string { return id.tenant + "/" + id.name }
+func (id Identity) String() string { return id.tenant + "/" + id.name }
 
 // Format writes String, whatever the verb.
-func (id *Identity) Format(f fmt.State, _ rune) { io.WriteString(f, id.String()) } //nolint:errcheck // fmt.State never fails
+func (id Identity) Format(f fmt.State, _ rune) { io.WriteString(f, id.String()) } //nolint:errcheck // fmt.State never fails
 
 // LogValue returns String.
-func (id *Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
+func (id Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
 // MarshalText returns String, so that no encoder meets the keys.
-func (id *Identity) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id Identity) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // Peer is the public half of an Identity: what a node pins of the control plane, and the control plane keeps of a node.
 type Peer struct {
