@@ -82,8 +82,8 @@ func (w *world) run() (stop func()) {
 }
 
 // serve is run for a whole test: the end waits for the nodes too.
-func (w *world) serve() (stop func()) {
-	stop = w.run()
+func (w *world) serve() func() {
+	stop := w.run()
 	return func() { stop(); w.wg.Wait() }
 }
 
