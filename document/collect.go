@@ -11,6 +11,7 @@ import (
 // collector gathers findings while a document is read or checked.
 type collector struct {
 	file    string
+	local   bool
 	root    *Value
 	list    Findings
 	parents map[*Value]link // made with the first finding that needs a path

@@ -30,8 +30,14 @@ func (c *collector) document(d *Document) {
 	}
 	d.SchemaVersion = version.Text()
 	switch d.SchemaVersion {
-	case "1.2", "2.0", "2.0.1", "2.0.2", "2.0.3", "2.2":
+	case "1.2", "2.0", "2.2":
 		c.command(d)
+	case "2.0.1", "2.0.2", "2.0.3":
+		if c.local {
+			c.command(d)
+			return
+		}
+		c.at(version, Error, "schema-unknown", "schema %s stands only in files that a node has: use 2.2", d.SchemaVersion).Fault = fault.InvalidDocumentSchemaVersion
 	case "1.1", "2.1":
 		c.at(version, Error, "schema-unknown", "schema %s is no longer supported: use 2.2", d.SchemaVersion).Fault = fault.InvalidDocumentSchemaVersion
 	default:

@@ -63,3 +63,16 @@ func TestCorpusCommands(t *testing.T) {
 	}
 	t.Logf("%d documents, %d refused", n, bad)
 }
+
+func TestCorpusInvalid(t *testing.T) {
+	dir := corpusDir(t)
+	for _, row := range table(t, "INVALID.tsv") {
+		src, err := os.ReadFile(filepath.Join(dir, row["stored_at"]))
+		require.NoError(t, err)
+		_, err = document.Parse(src, &document.Options{File: row["stored_at"], MaxSize: -1})
+		if row["schemaVersion"] == "0.3" || row["schemaVersion"] == "1.0" {
+			continue
+		}
+		t.Logf("%s: %s\n%v", row["stored_at"], row["reason"], err)
+	}
+}

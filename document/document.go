@@ -15,32 +15,36 @@ type Kind string
 
 // The kinds.
 const (
-	Command                    Kind = "Command"
-	Policy                     Kind = "Policy"
-	Automation                 Kind = "Automation"
-	Session                    Kind = "Session"
-	Package                    Kind = "Package"
-	ApplicationConfiguration   Kind = "ApplicationConfiguration"
-	ApplicationSchema          Kind = "ApplicationConfigurationSchema"
-	DeploymentStrategy         Kind = "DeploymentStrategy"
-	ChangeCalendar             Kind = "ChangeCalendar"
-	ChangeTemplate             Kind = "Automation.ChangeTemplate"
-	ProblemAnalysis            Kind = "ProblemAnalysis"
-	ProblemAnalysisTemplate    Kind = "ProblemAnalysisTemplate"
-	CloudFormation             Kind = "CloudFormation"
-	ConformancePackTemplate    Kind = "ConformancePackTemplate"
-	QuickSetup                 Kind = "QuickSetup"
-	ManualApprovalPolicy       Kind = "ManualApprovalPolicy"
-	AutoApprovalPolicy         Kind = "AutoApprovalPolicy"
-	defaultSize                     = 64 << 10
-	defaultNodes                    = 10_000
-	defaultDepth                    = 64
-	defaultTimeout                  = 3600 * time.Second
-	shortestTimeout                 = 5
-	longestTimeout                  = 172_800
-	mostFindings                    = 200
-	schemaFeatureEnv                = "feature:ENV_VAR"
-	schemaFeaturePreconditions      = "feature:preconditions"
+	Command                  Kind = "Command"
+	Policy                   Kind = "Policy"
+	Automation               Kind = "Automation"
+	Session                  Kind = "Session"
+	Package                  Kind = "Package"
+	ApplicationConfiguration Kind = "ApplicationConfiguration"
+	ApplicationSchema        Kind = "ApplicationConfigurationSchema"
+	DeploymentStrategy       Kind = "DeploymentStrategy"
+	ChangeCalendar           Kind = "ChangeCalendar"
+	ChangeTemplate           Kind = "Automation.ChangeTemplate"
+	ProblemAnalysis          Kind = "ProblemAnalysis"
+	ProblemAnalysisTemplate  Kind = "ProblemAnalysisTemplate"
+	CloudFormation           Kind = "CloudFormation"
+	ConformancePackTemplate  Kind = "ConformancePackTemplate"
+	QuickSetup               Kind = "QuickSetup"
+	ManualApprovalPolicy     Kind = "ManualApprovalPolicy"
+	AutoApprovalPolicy       Kind = "AutoApprovalPolicy"
+)
+
+const (
+	defaultSize     = 64 << 10
+	defaultNodes    = 10_000
+	defaultDepth    = 64
+	defaultTimeout  = 3600 * time.Second
+	shortestTimeout = 5
+	longestTimeout  = 172_800
+	mostFindings    = 200
+
+	needEnvVar        = "feature:ENV_VAR"
+	needPreconditions = "feature:preconditions"
 )
 
 // Format is how a document is written (D2, shape DocumentFormat).
@@ -60,6 +64,7 @@ type Options struct {
 	Format  Format   // "" = by content: JSON when the first character that is not white space is {
 	MaxSize int      // in bytes; 0 = 64 KiB as on AWS (D4), -1 = no limit
 	Actions *Actions // the actions that are known; nil = Builtin()
+	Local   bool     // read schemas 2.0.1 to 2.0.3 too, which AWS has only in files on a node (the scripts of a package)
 }
 
 // Document is a document that was read. It is immutable and safe for concurrent use; slices and values inside it must not be changed.
@@ -142,7 +147,7 @@ func Parse(src []byte, o *Options) (*Document, error) {
 	if d.Format == "" {
 		d.Format = detect(src)
 	}
-	c := &collector{file: o.File}
+	c := &collector{file: o.File, local: o.Local}
 	if c.read(d); c.failed() {
 		return nil, c.sorted()
 	}
@@ -169,7 +174,7 @@ var bom = []byte("\xef\xbb\xbf")
 func (c *collector) read(d *Document) {
 	lim := &limits{depth: defaultDepth, nodes: max(defaultNodes, len(d.Source)/16)}
 	text := bytes.TrimPrefix(d.Source, bom)
-	var bad []syntax
+	var bad []trouble
 	switch d.Format {
 	case JSON:
 		d.Root, bad = scanJSON(text, lim)
@@ -205,13 +210,13 @@ func (d *Document) Needs() []string {
 	var out []string
 	for i := range d.Parameters {
 		if d.Parameters[i].EnvVar {
-			out = append(out, schemaFeatureEnv)
+			out = append(out, needEnvVar)
 			break
 		}
 	}
 	for i := range d.Steps {
 		if d.Steps[i].Precondition != nil {
-			out = append(out, schemaFeaturePreconditions)
+			out = append(out, needPreconditions)
 			break
 		}
 	}

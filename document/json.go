@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// syntax is what the readers report.
-type syntax struct {
+// trouble is what the readers report.
+type trouble struct {
 	code         string
 	line, column int
 	msg          string
@@ -30,14 +30,14 @@ type scanner struct {
 	strs  []byte // scratch for strings with escapes
 	items []*Value
 	flds  []Field
-	bad   []syntax // findings that do not stop the reading
+	bad   []trouble // findings that do not stop the reading
 }
 
 // limits bound what a reader builds.
 type limits struct{ depth, nodes int }
 
 // scanJSON reads src. The values share its memory: src must not change afterwards.
-func scanJSON(src []byte, lim *limits) (*Value, []syntax) {
+func scanJSON(src []byte, lim *limits) (*Value, []trouble) {
 	s := &scanner{line: 1, limit: lim}
 	if len(src) > 0 {
 		s.src = unsafe.String(&src[0], len(src))
@@ -50,7 +50,7 @@ func scanJSON(src []byte, lim *limits) (*Value, []syntax) {
 	return v, s.bad
 }
 
-func (s *scanner) document() (*Value, *syntax) {
+func (s *scanner) document() (*Value, *trouble) {
 	s.space()
 	v, err := s.value()
 	if err != nil {
@@ -65,8 +65,8 @@ func (s *scanner) document() (*Value, *syntax) {
 
 func (s *scanner) column() int { return s.pos - s.start - s.extra + 1 }
 
-func (s *scanner) fail(format string, args ...any) *syntax {
-	return &syntax{code: "syntax", line: s.line, column: s.column(), msg: "not valid JSON: " + fmt.Sprintf(format, args...)}
+func (s *scanner) fail(format string, args ...any) *trouble {
+	return &trouble{code: "syntax", line: s.line, column: s.column(), msg: "not valid JSON: " + fmt.Sprintf(format, args...)}
 }
 
 func (s *scanner) here() string {
@@ -100,9 +100,9 @@ func (s *scanner) node(kind ValueKind) *Value {
 	return &s.arena[len(s.arena)-1]
 }
 
-func (s *scanner) value() (*Value, *syntax) {
+func (s *scanner) value() (*Value, *trouble) {
 	if s.nodes++; s.nodes > s.limit.nodes {
-		return nil, &syntax{code: "too-many-values", line: s.line, column: s.column(), msg: fmt.Sprintf("more than %d values in one document: split it", s.limit.nodes)}
+		return nil, &trouble{code: "too-many-values", line: s.line, column: s.column(), msg: fmt.Sprintf("more than %d values in one document: split it", s.limit.nodes)}
 	}
 	if s.pos >= len(s.src) {
 		return nil, s.fail("the text ends where a value should be")
@@ -139,14 +139,14 @@ func (s *scanner) value() (*Value, *syntax) {
 	return nil, s.fail("%s where a value should be", s.here())
 }
 
-func (s *scanner) deeper() *syntax {
+func (s *scanner) deeper() *trouble {
 	if s.depth++; s.depth > s.limit.depth {
-		return &syntax{code: "too-deep", line: s.line, column: s.column(), msg: fmt.Sprintf("values nested deeper than %d", s.limit.depth)}
+		return &trouble{code: "too-deep", line: s.line, column: s.column(), msg: fmt.Sprintf("values nested deeper than %d", s.limit.depth)}
 	}
 	return nil
 }
 
-func (s *scanner) array() (*Value, *syntax) {
+func (s *scanner) array() (*Value, *trouble) {
 	v := s.node(List)
 	if err := s.deeper(); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (s *scanner) array() (*Value, *syntax) {
 	return v, nil
 }
 
-func (s *scanner) object() (*Value, *syntax) {
+func (s *scanner) object() (*Value, *trouble) {
 	v := s.node(Map)
 	if err := s.deeper(); err != nil {
 		return nil, err
@@ -238,10 +238,10 @@ func (s *scanner) object() (*Value, *syntax) {
 }
 
 // duplicates finds keys that stand twice in one map. Two parsers would read such a document differently.
-func duplicates(fields []Field) []syntax {
-	var bad []syntax
+func duplicates(fields []Field) []trouble {
+	var bad []trouble
 	report := func(i, j int) {
-		bad = append(bad, syntax{code: "duplicate-key", line: fields[j].Line, column: fields[j].Column,
+		bad = append(bad, trouble{code: "duplicate-key", line: fields[j].Line, column: fields[j].Column,
 			msg: fmt.Sprintf("key %q stands twice in one map, here and at line %d, column %d: remove one", clip(fields[j].Key), fields[i].Line, fields[i].Column)})
 	}
 	if len(fields) <= 12 {
@@ -258,7 +258,9 @@ func duplicates(fields []Field) []syntax {
 	seen := make(map[string]int, len(fields))
 	for j := range fields {
 		if i, ok := seen[fields[j].Key]; ok {
-			report(i, j)
+			if report(i, j); len(bad) == mostFindings {
+				break
+			}
 			continue
 		}
 		seen[fields[j].Key] = j
@@ -266,7 +268,7 @@ func duplicates(fields []Field) []syntax {
 	return bad
 }
 
-func (s *scanner) number() (*Value, *syntax) {
+func (s *scanner) number() (*Value, *trouble) {
 	v := s.node(Number)
 	begin := s.pos
 	digits := func() int {
@@ -305,7 +307,7 @@ func (s *scanner) number() (*Value, *syntax) {
 }
 
 // string reads a string. Without escapes and broken UTF-8 it shares the memory of the source.
-func (s *scanner) string() (string, *syntax) {
+func (s *scanner) string() (string, *trouble) {
 	s.pos++ // the quote
 	begin := s.pos
 	for s.pos < len(s.src) {
@@ -332,14 +334,14 @@ func (s *scanner) string() (string, *syntax) {
 	return "", s.fail("the text ends inside a string")
 }
 
-func (s *scanner) control(c byte) *syntax {
+func (s *scanner) control(c byte) *trouble {
 	if c == '\n' {
 		return s.fail(`a line feed inside a string: write \n`)
 	}
 	return s.fail(`control character 0x%02x inside a string: write \u%04x`, c, c)
 }
 
-func (s *scanner) escaped(begin int) (string, *syntax) {
+func (s *scanner) escaped(begin int) (string, *trouble) {
 	buf := append(s.strs[:0], s.src[begin:s.pos]...)
 	defer func() { s.strs = buf[:0] }()
 	for s.pos < len(s.src) {
@@ -350,7 +352,7 @@ func (s *scanner) escaped(begin int) (string, *syntax) {
 		case c < 0x20:
 			return "", s.control(c)
 		case c == '\\':
-			var err *syntax
+			var err *trouble
 			if buf, err = s.escape(buf); err != nil {
 				return "", err
 			}
@@ -370,7 +372,7 @@ func (s *scanner) escaped(begin int) (string, *syntax) {
 	return "", s.fail("the text ends inside a string")
 }
 
-func (s *scanner) escape(buf []byte) ([]byte, *syntax) {
+func (s *scanner) escape(buf []byte) ([]byte, *trouble) {
 	if s.pos+1 >= len(s.src) {
 		s.pos = len(s.src)
 		return buf, s.fail("the text ends inside a string")

@@ -13,12 +13,13 @@ func EnvName(parameter string) string { return "SSM_" + parameter }
 type reference interface {
 	feed(text string)
 	refer(name, next string) string // next is the text that follows
+	place() place                   // how the next character is quoted
 }
 
 // newReference returns the writer for the language of a script.
 func newReference(shell, head string) reference {
 	if shell == "powershell" {
-		return powershell{}
+		return new(powershell)
 	}
 	if line, _, _ := strings.Cut(head, "\n"); strings.HasPrefix(line, "#!") && !strings.Contains(line, "sh") {
 		return foreign{}
@@ -26,12 +27,80 @@ func newReference(shell, head string) reference {
 	return &sh{fresh: true}
 }
 
-// powershell: a variable is one value wherever it stands; only a name that would run on needs braces.
-type powershell struct{}
+// powershell: a variable is one value wherever it stands; only a name that would run on needs braces. It follows the quotes for the checker.
+type powershell struct {
+	mode byte   // ' " # or 0; with a here-string in capitals: A for @', Q for @"
+	last byte   // the character before
+	esc  bool   // after a backtick
+	line []byte // of a here-string
+}
 
-func (powershell) feed(string) {}
+func (p *powershell) feed(text string) {
+	for i := range len(text) {
+		p.byte(text[i])
+	}
+}
 
-func (powershell) refer(name, next string) string {
+func (p *powershell) byte(c byte) {
+	last := p.last
+	p.last = c
+	if p.esc {
+		p.esc = false
+		return
+	}
+	switch p.mode {
+	case 'A', 'Q':
+		end := "'@"
+		if p.mode == 'Q' {
+			end = `"@`
+		}
+		if p.line = append(p.line, c); c == '\n' {
+			p.line = p.line[:0]
+		} else if string(p.line) == end {
+			p.mode = 0
+		}
+	case '\'':
+		if c == '\'' {
+			p.mode = 0
+		}
+	case '"':
+		if p.esc = c == '`'; c == '"' {
+			p.mode = 0
+		}
+	case '#':
+		if c == '\n' {
+			p.mode = 0
+		}
+	default:
+		switch {
+		case c == '`':
+			p.esc = true
+		case c == '\'' && last == '@':
+			p.mode, p.line = 'A', p.line[:0]
+		case c == '"' && last == '@':
+			p.mode, p.line = 'Q', p.line[:0]
+		case c == '\'' || c == '"':
+			p.mode = c
+		case c == '#' && (last == 0 || last == ' ' || last == '\t' || last == '\n' || last == ';'):
+			p.mode = c
+		}
+	}
+}
+
+func (p *powershell) place() place {
+	switch p.mode {
+	case '\'', 'A':
+		return single
+	case '"', 'Q':
+		return double
+	case '#':
+		return comment
+	}
+	return bare
+}
+
+func (p *powershell) refer(name, next string) string {
+	p.last, p.esc = 'x', false
 	if next != "" && (next[0] == ':' || next[0] == '_' || next[0] >= '0' && next[0] <= '9' || next[0] >= 'a' && next[0] <= 'z' || next[0] >= 'A' && next[0] <= 'Z' || next[0] >= 0x80) {
 		return "${env:" + EnvName(name) + "}"
 	}
@@ -42,6 +111,8 @@ func (powershell) refer(name, next string) string {
 type foreign struct{}
 
 func (foreign) feed(string) {}
+
+func (foreign) place() place { return otherProgram }
 
 func (foreign) refer(name, _ string) string { return "${" + EnvName(name) + "}" }
 
@@ -57,6 +128,7 @@ type sh struct {
 	word   []byte
 	inWord bool // reading the delimiter of a here-document
 	quoted bool // it is quoted
+	quote  byte // inside this quote
 	tabs   bool // <<-
 	docs   []heredoc
 	line   []byte // of a here-document's body
@@ -118,6 +190,25 @@ func (s *sh) bare() bool {
 		return !s.under('"')
 	}
 	return false
+}
+
+func (s *sh) place() place {
+	switch s.top() {
+	case '"', '}':
+		return double
+	case '\'', '$':
+		return single
+	case '#':
+		return comment
+	case '+':
+		return arithmetic
+	case 'h':
+		if s.stack[len(s.stack)-1].doc.quoted {
+			return heredocShut
+		}
+		return heredocOpen
+	}
+	return bare
 }
 
 func (s *sh) feed(text string) {
@@ -264,6 +355,14 @@ func (s *sh) command(c byte) {
 
 // delimiter reads the word after <<; it reports whether c belonged to it.
 func (s *sh) delimiter(c byte) bool {
+	switch {
+	case s.quote == c && c != 0:
+		s.quote = 0
+		return true
+	case s.quote != 0:
+		s.word = append(s.word, c)
+		return true
+	}
 	switch c {
 	case ' ', '\t':
 		if len(s.word) == 0 && !s.quoted {
@@ -271,7 +370,7 @@ func (s *sh) delimiter(c byte) bool {
 		}
 	case '\n', ';', '&', '|', '(', ')', '<', '>':
 	case '\'', '"':
-		s.quoted = true
+		s.quoted, s.quote = true, c
 		if n := len(s.stack); n > 0 && s.stack[n-1].kind == c { // pushed by the first character of the word
 			s.pop()
 		}
@@ -283,7 +382,7 @@ func (s *sh) delimiter(c byte) bool {
 	if len(s.word) > 0 || s.quoted {
 		s.docs = append(s.docs, heredoc{string(s.word), s.quoted, s.tabs})
 	}
-	s.word, s.inWord, s.quoted, s.tabs = nil, false, false, false
+	s.word, s.inWord, s.quoted, s.quote, s.tabs = nil, false, false, 0, false
 	return false
 }
 

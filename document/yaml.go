@@ -16,24 +16,24 @@ import (
 
 // scanYAML reads src into Values with the YAML library's nodes, keeping places. Scalars resolve by the core schema of YAML 1.2; dates stay
 // text, and so do yes, no, on and off. Duplicate keys are refused; aliases are allowed within the node limit.
-func scanYAML(src []byte, lim *limits) (*Value, []syntax) {
-	if at := crowded(src, lim.nodes); at >= 0 {
-		return nil, []syntax{{code: "too-many-values", line: 1 + strings.Count(string(src[:at]), "\n"), column: 1,
-			msg: fmt.Sprintf("more than %d values in one document: split it", lim.nodes)}}
+func scanYAML(src []byte, lim *limits) (*Value, []trouble) {
+	if at := crowded(src); at >= 0 {
+		return nil, []trouble{{code: "too-many-values", line: 1 + bytes.Count(src[:at], []byte("\n")), column: 1,
+			msg: "the text has too many values for its size: put long lists into strings, or split the document"}}
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithV4Defaults(), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(lim.depth))))
 	if err != nil {
-		return nil, []syntax{yamlError(err, lim)}
+		return nil, []trouble{yamlError(err, lim)}
 	}
 	var docs [2]yaml.Node
 	for i := range docs {
 		if err := loader.Load(&docs[i]); err != nil && !errors.Is(err, io.EOF) {
-			return nil, []syntax{yamlError(err, lim)}
+			return nil, []trouble{yamlError(err, lim)}
 		}
 	}
 	r := &reader{limit: lim}
 	if more := top(&docs[1]); more != nil && (more.Kind != yaml.ScalarNode || more.Value != "") {
-		return nil, []syntax{{code: "many-documents", line: more.Line, column: more.Column, msg: "a second YAML document in one text: only one is read, remove the other"}}
+		return nil, []trouble{{code: "many-documents", line: more.Line, column: more.Column, msg: "a second YAML document in one text: only one is read, remove the other"}}
 	}
 	var root *Value
 	if first := top(&docs[0]); first != nil {
@@ -59,23 +59,44 @@ func top(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// crowded finds early, by counting what a node cannot do without, a text with more nodes than limit; -1 when there are fewer. Text inside
-// block scalars counts too, so that it overestimates: the limit must leave room.
-func crowded(src []byte, limit int) int {
-	n := 0
+// crowded finds early, before the library builds anything, a text that would cost much more memory than its size: it counts what a node cannot
+// do without, in units of about 300 bytes. Text inside block scalars counts too; real documents stay far below. It returns the offset where the
+// budget ends, -1 when it does not.
+func crowded(src []byte) int {
+	space := func(i int) bool {
+		return i < 0 || i >= len(src) || src[i] == ' ' || src[i] == '\t' || src[i] == '\n' || src[i] == '\r'
+	}
+	cost, budget := 0, 3500+len(src)*2/5
 	for i, c := range src {
 		switch c {
-		case ',', '[', '{', ':', '\n', '-', '?', '*':
-			if n++; n > 4*limit {
-				return i
+		case ',', '[', '{':
+			cost += 3
+		case ':':
+			if space(i+1) || i > 0 && (src[i-1] == '"' || src[i-1] == '\'') {
+				cost += 2
 			}
+		case '-':
+			if space(i + 1) {
+				cost++
+			}
+		case '?', '*':
+			if space(i-1) || space(i+1) {
+				cost += 2
+			}
+		case '&':
+			if (space(i-1) || strings.IndexByte(",[{:-", src[i-1]) >= 0) && i+1 < len(src) && nameByte(src[i+1]) {
+				cost += 12
+			}
+		}
+		if cost > budget {
+			return i
 		}
 	}
 	return -1
 }
 
-func yamlError(err error, lim *limits) syntax {
-	out := syntax{code: "syntax", line: 1, column: 1, msg: "not valid YAML: " + err.Error()}
+func yamlError(err error, lim *limits) trouble {
+	out := trouble{code: "syntax", line: 1, column: 1, msg: "not valid YAML: " + err.Error()}
 	var le *yaml.LoadError
 	if errors.As(err, &le) {
 		if le.Mark.Line > 0 {
@@ -97,8 +118,8 @@ type reader struct {
 	open  map[*yaml.Node]bool   // anchors being read, against an alias inside itself
 	done  map[*yaml.Node]shared // anchors already read
 	arena []Value
-	bad   []syntax
-	stop  *syntax
+	bad   []trouble
+	stop  *trouble
 }
 
 // shared is the value of an anchor, and how many nodes it stands for.
@@ -109,7 +130,7 @@ type shared struct {
 
 func (r *reader) fail(n *yaml.Node, code, format string, args ...any) *Value {
 	if r.stop == nil {
-		r.stop = &syntax{code: code, line: n.Line, column: n.Column, msg: fmt.Sprintf(format, args...)}
+		r.stop = &trouble{code: code, line: n.Line, column: n.Column, msg: fmt.Sprintf(format, args...)}
 	}
 	return nil
 }
@@ -200,11 +221,11 @@ func (r *reader) plain(n *yaml.Node, depth int) *Value {
 				k = &yaml.Node{Kind: yaml.ScalarNode, Value: k.Alias.Value, Line: k.Line, Column: k.Column}
 			}
 			if k.Kind != yaml.ScalarNode {
-				r.bad = append(r.bad, syntax{code: "key-type", line: k.Line, column: k.Column, msg: "a key must be a plain text, not a list or a map"})
+				r.bad = append(r.bad, trouble{code: "key-type", line: k.Line, column: k.Column, msg: "a key must be a plain text, not a list or a map"})
 				continue
 			}
 			if k.Value == "<<" && k.Style == 0 {
-				r.bad = append(r.bad, syntax{code: "merge-key", line: k.Line, column: k.Column, msg: "merge keys (<<) are not part of YAML 1.2: write the keys out"})
+				r.bad = append(r.bad, trouble{code: "merge-key", line: k.Line, column: k.Column, msg: "merge keys (<<) are not part of YAML 1.2: write the keys out"})
 			}
 			v.fields = append(v.fields, Field{Key: k.Value, Line: k.Line, Column: k.Column, Value: r.value(n.Content[i+1], depth+1)})
 		}
