@@ -213,18 +213,20 @@ func (c *collector) coerce(p *Parameter, list []string) (any, bool) {
 			return nil, false
 		}
 	case TypeStringMap:
-		m, _ := decode(list[0])
-		if v = m; m == nil {
-			v = nil
-		}
-		if _, ok := v.(map[string]any); !ok {
+		m, ok := decode(list[0])
+		if _, is := m.(map[string]any); !ok || !is {
 			c.param(p, "parameter-type", `parameter %s is a StringMap: write it as a JSON object, {"key":"value"}`, p.Name)
 			return nil, false
 		}
+		v = m
 	case TypeMapList:
 		out := []any{}
 		for _, s := range list {
-			switch m, _ := decode(s); m := m.(type) {
+			m, ok := decode(s)
+			if !ok {
+				m = nil
+			}
+			switch m := m.(type) {
 			case map[string]any:
 				out = append(out, m)
 			case []any:

@@ -235,8 +235,9 @@ func (c *collector) inputs(d *Document, s *Step) {
 		f := &s.Inputs.fields[i]
 		name := f.Key
 		if in := s.spec.Input(name); in != nil {
-			name = in.Name
-			c.inputType(s, in, f)
+			if name = in.Name; name != "timeoutSeconds" {
+				c.inputType(s, in, f)
+			}
 		} else if j := slices.IndexFunc(shareds, func(k string) bool { return strings.EqualFold(k, name) }); j >= 0 {
 			name = shareds[j]
 		}

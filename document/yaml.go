@@ -66,7 +66,7 @@ func crowded(src []byte) int {
 	space := func(i int) bool {
 		return i < 0 || i >= len(src) || src[i] == ' ' || src[i] == '\t' || src[i] == '\n' || src[i] == '\r'
 	}
-	cost, budget := 0, 3500+len(src)*2/5
+	cost, budget := 0, 2500+len(src)*3/10
 	for i, c := range src {
 		switch c {
 		case ',', '[', '{':
