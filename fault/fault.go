@@ -166,10 +166,17 @@ type Error struct {
 	Err  error  // the cause; may be nil
 }
 
-// New returns an Error with a message made by fmt.Sprintf. An argument of kind error that is formatted with %w becomes the cause.
+// New returns an Error with a message made by fmt.Sprintf. Arguments of kind error that are formatted with %w become the cause, all of them.
 func New(op string, code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Op: op, Code: code, Msg: err.Error(), Err: errors.Unwrap(err)}
+	e := &Error{Op: op, Code: code, Msg: err.Error()}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		e.Err = u.Unwrap()
+	case interface{ Unwrap() []error }:
+		e.Err = err
+	}
+	return e
 }
 
 // Wrap gives err an operation; nil stays nil. The code is that of err.

@@ -26,12 +26,12 @@ func benchSeal(b *testing.B, receivers int) {
 		t0 := time.Now()
 		_, err := w.controller.Seal(peers[i%receivers], e)
 		t1 := time.Now()
-		_ = ed25519.Sign(w.controller.sign, signed)
+		_ = ed25519.Sign(w.controller.own().sign, signed)
 		limit += time.Since(t1)
 		ours, least = ours+t1.Sub(t0), min(least, t1.Sub(t0))
 		require.NoError(b, err)
 		if receivers > 1 {
-			w.controller.sealer.now = nil // a new ephemeral key: the dearest case
+			w.controller.own().sealer.now = nil // a new ephemeral key: the dearest case
 		}
 	}
 	b.ReportMetric(float64(ours)/float64(limit), "ratio")
@@ -51,13 +51,13 @@ func benchOpen(b *testing.B, known bool) {
 	data := seal(b, w.controller, w.node, e)
 	book := know(w.controller)
 	signed := make([]byte, 1200)
-	sig := ed25519.Sign(w.controller.sign, signed)
+	sig := ed25519.Sign(w.controller.own().sign, signed)
 	public := ed25519.PublicKey(w.controller.Public().SignKey)
 	var ours, limit time.Duration
 	least := time.Hour // what an undisturbed call takes
 	for b.Loop() {
 		if !known {
-			w.node.opened = &shares{limit: maxOpened}
+			w.node.own().opened = &shares{limit: maxOpened}
 		}
 		t0 := time.Now()
 		_, err := w.node.Open(data, book, start, 0)

@@ -19,10 +19,16 @@ const SeedSize = 64
 // use. Printing one shows its name and never its keys.
 type Identity struct {
 	tenant, name string
-	sign         ed25519.PrivateKey
-	seal         *ecdh.PrivateKey
-	sealer       *sealer
-	opened       *shares // by the sender's ephemeral key
+	// own is a function because no formatter looks into one: fmt follows a pointer in a field that is not exported for some verbs.
+	own func() *own
+}
+
+// own is what only the identity itself has.
+type own struct {
+	sign   ed25519.PrivateKey
+	seal   *ecdh.PrivateKey
+	sealer *sealer
+	opened *shares // by the sender's ephemeral key
 }
 
 // NewIdentity makes an identity with new keys from rand, crypto/rand when it is nil. rand is not used afterwards: what sealing needs always comes from crypto/rand.
@@ -56,8 +62,8 @@ func newIdentity(tenant, name string, seed []byte) (*Identity, error) {
 	if err != nil {
 		return nil, malformed("the seed gives no X25519 key")
 	}
-	return &Identity{tenant: tenant, name: name, sign: ed25519.NewKeyFromSeed(seed[:32]), seal: sealKey, sealer: &sealer{random: rand.Reader},
-		opened: &shares{limit: maxOpened}}, nil
+	keys := &own{sign: ed25519.NewKeyFromSeed(seed[:32]), seal: sealKey, sealer: &sealer{random: rand.Reader}, opened: &shares{limit: maxOpened}}
+	return &Identity{tenant: tenant, name: name, own: func() *own { return keys }}, nil
 }
 
 // Tenant returns the identity's tenant.
@@ -68,14 +74,14 @@ func (id *Identity) Name() string { return id.name }
 
 // Seed returns what IdentityFromSeed makes the same keys from. Keep it where only its owner reads (0600).
 func (id *Identity) Seed() secret.Value {
-	b := append(id.sign.Seed(), id.seal.Bytes()...)
+	b := append(id.own().sign.Seed(), id.own().seal.Bytes()...)
 	defer clear(b)
 	return secret.New(b)
 }
 
 // Public returns what others need to know of the identity. The caller owns it.
 func (id *Identity) Public() Peer {
-	return Peer{Tenant: id.tenant, Name: id.name, SignKey: append([]byte(nil), id.sign[32:]...), SealKey: id.seal.PublicKey().Bytes()}
+	return Peer{Tenant: id.tenant, Name: id.name, SignKey: append([]byte(nil), id.own().sign[32:]...), SealKey: id.own().seal.PublicKey().Bytes()}
 }
 
 // Sign returns the Ed25519ctx signature (64 bytes) of msg under a context of 1 to 255 bytes, which keeps signatures of different purposes apart: use one
@@ -84,7 +90,7 @@ func (id *Identity) Sign(context string, msg []byte) []byte {
 	if context == "" || len(context) > 255 {
 		return nil
 	}
-	sig, err := id.sign.Sign(nil, msg, &ed25519.Options{Context: context})
+	sig, err := id.own().sign.Sign(nil, msg, &ed25519.Options{Context: context})
 	if err != nil {
 		return nil
 	}
@@ -93,7 +99,7 @@ func (id *Identity) Sign(context string, msg []byte) []byte {
 
 // Signer returns the Ed25519 key for protocols that sign by themselves, such as TLS with a client certificate. Signatures made so (pure Ed25519) never pass for those of
 // Sign, nor the other way round.
-func (id *Identity) Signer() crypto.Signer { return id.sign }
+func (id *Identity) Signer() crypto.Signer { return id.own().sign }
 
 // String returns "tenant/name".
 func (id Identity) String() string { return id.tenant + "/" + id.name }

@@ -52,11 +52,16 @@ func TestR12NoFormatterShowsTheKeys(t *testing.T) {
 	p := newPair(t)
 	id := p.node
 	var out bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%t", "%z"} {
 		fmt.Fprintf(&out, verb, id)
 		fmt.Fprintf(&out, verb, []any{id, map[string]any{"id": id}})
 		fmt.Fprintf(&out, verb, struct{ I *message.Identity }{id})
 		fmt.Fprintf(&out, verb, *id)
+		fmt.Fprintf(&out, verb, struct {
+			unexported *message.Identity
+			value      message.Identity
+			any        any
+		}{id, *id, id})
 	}
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "id", id, "any", []any{id})
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "id", id, "any", []any{id})

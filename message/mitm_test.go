@@ -123,7 +123,7 @@ func inside(t testing.TB, at *Identity, data []byte) []byte {
 	public := r.bytes(32)
 	r.bytes(32)
 	header := data[:len(data)-len(r.b)]
-	z, err := exchange(at.seal, public)
+	z, err := exchange(at.own().seal, public)
 	require.NoError(t, err)
 	aead, nonce, err := derive(z, public, at.Public().SealKey, header)
 	require.NoError(t, err)
@@ -180,7 +180,7 @@ func TestMITMCrossSwaps(t *testing.T) {
 	require.Len(t, two, len(one))
 	again, err := NewIdentity("default", Controller, nil) // a second ephemeral key
 	require.NoError(t, err)
-	again.sign = w.controller.sign
+	again.own().sign = w.controller.own().sign
 	three := seal(t, again, w.node, run("m-3"))
 	h := len(magicSealed) + 2*2 + len("default") + len("mi-1")
 	cuts := []int{0, h, h + 32, h + 64, h + 64 + 4, len(one) - 80, len(one) - 16, len(one)}

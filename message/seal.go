@@ -87,7 +87,7 @@ func (id *Identity) Seal(to Peer, e Envelope) ([]byte, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
-	eph, err := id.sealer.take(e.NotBefore)
+	eph, err := id.own().sealer.take(e.NotBefore)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (id *Identity) Seal(to Peer, e Envelope) ([]byte, error) {
 	header = appendText(header, e.To)
 	header = append(header, eph.public...)
 	salt := out[headerSize-32:]
-	if _, err := io.ReadFull(id.sealer.random, salt); err != nil {
+	if _, err := io.ReadFull(id.own().sealer.random, salt); err != nil {
 		return nil, fmt.Errorf("message: making a salt: %w", err)
 	}
 	plain := appendEnvelope(make([]byte, 0, size+ed25519.SignatureSize), &e)
@@ -145,14 +145,14 @@ func (id *Identity) Open(data []byte, from func(name string) (Peer, error), now 
 	}
 	header := data[:len(data)-len(r.b)]
 	sender := [32]byte(public)
-	z, known := id.opened.get(sender)
+	z, known := id.own().opened.get(sender)
 	if !known {
 		var err error
-		if z, err = exchange(id.seal, public); err != nil {
+		if z, err = exchange(id.own().seal, public); err != nil {
 			return Envelope{}, fmt.Errorf("%w: the ephemeral key is of small order", ErrBadSignature)
 		}
 	}
-	aead, nonce, err := derive(z, public, id.seal.PublicKey().Bytes(), header)
+	aead, nonce, err := derive(z, public, id.own().seal.PublicKey().Bytes(), header)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -161,7 +161,7 @@ func (id *Identity) Open(data []byte, from func(name string) (Peer, error), now 
 		return Envelope{}, fmt.Errorf("%w: it does not open: something was changed, or it was sealed for another key", ErrBadSignature)
 	}
 	if !known {
-		id.opened.add(sender, z) // only now: what does not open must not push out what does
+		id.own().opened.add(sender, z) // only now: what does not open must not push out what does
 	}
 	signed, sig := plain[:len(plain)-ed25519.SignatureSize], plain[len(plain)-ed25519.SignatureSize:]
 	e, err := Decode(signed)
@@ -173,7 +173,7 @@ func (id *Identity) Open(data []byte, from func(name string) (Peer, error), now 
 	}
 	peer, unknown := resolve(&e, from)
 	if unknown != nil {
-		peer = Peer{SignKey: id.sign[32:]} // as much work as for a sender that is known, and as little success (rule R-15)
+		peer = Peer{SignKey: id.own().sign[32:]} // as much work as for a sender that is known, and as little success (rule R-15)
 	}
 	valid := peer.Verify(contextKind+string(e.Kind), signed, sig)
 	switch {

@@ -39,9 +39,9 @@ func TestEphemeralKeysAreReusedForAWhile(t *testing.T) {
 	require.NotEqual(t, first, second)
 	require.NotEqual(t, second, ephemeralOf(seal(t, w.controller, w.node, run("m-4"))), "a clock that goes back far is as good a reason")
 
-	w.controller.sealer.now.uses = EphemeralUses
+	w.controller.own().sealer.now.uses = EphemeralUses
 	third := ephemeralOf(seal(t, w.controller, w.node, run("m-5")))
-	w.controller.sealer.now.uses = EphemeralUses - 1
+	w.controller.own().sealer.now.uses = EphemeralUses - 1
 	require.Equal(t, third, ephemeralOf(seal(t, w.controller, w.node, run("m-6"))))
 	require.NotEqual(t, third, ephemeralOf(seal(t, w.controller, w.node, run("m-7"))))
 }
@@ -90,10 +90,10 @@ func TestOnlyWhatOpensIsRemembered(t *testing.T) {
 		data[len(data)-1] ^= 1
 		refused(t, w.node, data, know(w.controller), "garbage")
 	}
-	require.Zero(t, w.node.opened.size())
+	require.Zero(t, w.node.own().opened.size())
 	_, err := w.node.Open(seal(t, w.controller, w.node, run("m-1")), know(w.controller), start, 0)
 	require.NoError(t, err)
-	require.Equal(t, 1, w.node.opened.size())
+	require.Equal(t, 1, w.node.own().opened.size())
 }
 
 func TestIdentitiesServeManyGoroutines(t *testing.T) {
@@ -168,15 +168,15 @@ func (brokenRandom) Read([]byte) (int, error) { return 0, errors.New("no entropy
 
 func TestWithoutRandomnessNothingIsSealed(t *testing.T) {
 	w := newWorld(t)
-	w.controller.sealer.random = brokenRandom{}
+	w.controller.own().sealer.random = brokenRandom{}
 	_, err := w.controller.Seal(w.node.Public(), run("m-1"))
 	require.ErrorContains(t, err, "no entropy")
-	_, err = w.controller.sealer.take(start)
+	_, err = w.controller.own().sealer.take(start)
 	require.Error(t, err)
 	_, err = NewIdentity("default", "mi-1", brokenRandom{})
 	require.ErrorContains(t, err, "no entropy")
 
-	w.node.sealer.random = bytes.NewReader(make([]byte, 33)) // enough for the ephemeral key, too little for the salt
+	w.node.own().sealer.random = bytes.NewReader(make([]byte, 33)) // enough for the ephemeral key, too little for the salt
 	e := run("m-1")
 	e.Kind = KindReady
 	_, err = w.node.Seal(w.controller.Public(), e)

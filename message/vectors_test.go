@@ -67,7 +67,7 @@ func (v *vector) fill(t *testing.T) {
 	require.NoError(t, err)
 	receiver, err := IdentityFromSeed(v.Tenant, v.To, secret.New(v.ReceiverSeed))
 	require.NoError(t, err)
-	sender.sealer.random = bytes.NewReader(append(bytes.Clone(v.Ephemeral), v.Salt...))
+	sender.own().sealer.random = bytes.NewReader(append(bytes.Clone(v.Ephemeral), v.Salt...))
 	e := v.envelope()
 	v.Sealed, err = sender.Seal(receiver.Public(), e)
 	require.NoError(t, err)

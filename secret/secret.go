@@ -19,26 +19,35 @@ import (
 const Mask = "***"
 
 // Value is a secret. The zero Value is the empty secret. Values are safe for concurrent reading. Copies share the same bytes.
-type Value struct{ b *[]byte }
+//
+// A field of this type that is not exported keeps its bytes too: package fmt, which cannot call methods there, comes to a pointer to a pointer and prints the
+// address, where it would follow a single pointer for some verbs.
+type Value struct{ p **cell }
+
+type cell struct{ b []byte }
 
 // New returns a Value with a copy of b.
-func New(b []byte) Value {
-	c := append([]byte(nil), b...)
-	return Value{&c}
-}
+func New(b []byte) Value { return Take(append([]byte(nil), b...)) }
 
 // Take returns a Value of b itself, which the caller gives away and no longer reads or changes.
-func Take(b []byte) Value { return Value{&b} }
+func Take(b []byte) Value {
+	v := struct { // one allocation
+		p *cell
+		c cell
+	}{c: cell{b}}
+	v.p = &v.c
+	return Value{&v.p}
+}
 
 // String returns a Value with the bytes of s.
 func String(s string) Value { return New([]byte(s)) }
 
 // Reveal returns the bytes. The caller must not change them, log them or keep them longer than it must.
 func (v Value) Reveal() []byte {
-	if v.b == nil {
+	if v.p == nil {
 		return nil
 	}
-	return *v.b
+	return (*v.p).b
 }
 
 // Len returns the number of bytes.
@@ -52,9 +61,9 @@ func (v Value) Equal(w Value) bool { return subtle.ConstantTimeCompare(v.Reveal(
 
 // Wipe overwrites the bytes of v and of all its copies. Go may have moved them before: this is best effort.
 func (v Value) Wipe() {
-	if v.b != nil {
-		clear(*v.b)
-		*v.b = nil
+	if v.p != nil {
+		clear((*v.p).b)
+		(*v.p).b = nil
 	}
 }
 
