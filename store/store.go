@@ -16,9 +16,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"time"
+
+	"github.com/fleetwright/fleetwright/fault"
 )
 
 // Limits of the contract. A driver accepts everything up to them and refuses everything beyond with ErrTooLarge.
@@ -35,26 +36,37 @@ const (
 	MaxUpdate = time.Second
 )
 
-// The errors of the contract. Drivers wrap them with %w; callers use errors.Is.
+// The errors of the contract. Drivers wrap them with %w; callers use errors.Is. Each has a fault.Code.
 var (
 	// ErrNotFound: there is no such key.
-	ErrNotFound = errors.New("store: key not found")
+	ErrNotFound error = &sentinel{"store: key not found", fault.DoesNotExist}
 	// ErrConflict: the driver's retries are used up; nothing was written; the whole Update may be tried again.
-	ErrConflict = errors.New("store: conflict with concurrent updates, retries exhausted")
+	ErrConflict error = &sentinel{"store: conflict with concurrent updates, retries exhausted", fault.Throttling}
 	// ErrCommitUnknown: the commit was sent and its answer lost. The writes are all there or not at all, and will stay so.
 	// It is settled by reading, or by the caller's idempotency key; never by retrying blindly.
-	ErrCommitUnknown = errors.New("store: outcome of the commit is unknown")
+	ErrCommitUnknown error = &sentinel{"store: outcome of the commit is unknown", fault.OutcomeUnknown}
 	// ErrReadOnly: the store takes no writes at present (disk full, failed fsync, opened read-only); reads go on.
-	ErrReadOnly = errors.New("store: read-only")
-	// ErrTooLarge: a key, a value or the transaction is over a limit; nothing was written.
-	ErrTooLarge = errors.New("store: over a limit of size")
+	ErrReadOnly error = &sentinel{"store: read-only", fault.ServiceUnavailable}
+	// ErrTooLarge: a key, a value or the transaction is over a limit, or a key is empty; nothing was written.
+	ErrTooLarge error = &sentinel{"store: over a limit of size", fault.Validation}
 	// ErrTooLong: the View or the run of the Update lasted longer than the contract allows; nothing was written.
-	ErrTooLong = errors.New("store: transaction lasted too long")
+	ErrTooLong error = &sentinel{"store: transaction lasted too long", fault.ServiceUnavailable}
 	// ErrNested: View or Update was called with the context of a running one.
-	ErrNested = errors.New("store: nested transaction")
+	ErrNested error = &sentinel{"store: nested transaction", fault.InternalServerError}
 	// ErrClosed: the store was closed by its owner, or a Reader, a Tx or an iterator was used after its function returned.
-	ErrClosed = errors.New("store: closed")
+	ErrClosed error = &sentinel{"store: closed", fault.ServiceUnavailable}
 )
+
+type sentinel struct {
+	text string
+	code fault.Code
+}
+
+// Error returns what the error means.
+func (e *sentinel) Error() string { return e.text }
+
+// FaultCode returns the code that package fault finds.
+func (e *sentinel) FaultCode() fault.Code { return e.code }
 
 // Item is one key with its value.
 type Item struct {

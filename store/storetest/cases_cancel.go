@@ -68,7 +68,7 @@ func cancelledView(c *c) {
 		c.is(err, context.Canceled, "Scan after the end of the context")
 		return mine
 	})
-	if err != mine && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, mine) && !errors.Is(err, context.Canceled) {
 		c.fatal("View returned %v", err)
 	}
 	c.equal(c.get("k"), "1", "value after a View that was cancelled")
@@ -161,35 +161,24 @@ func deadlines(c *c) {
 			ctx, cancel := context.WithTimeout(c.ctx, time.Duration(i%n)*50*time.Microsecond)
 			defer cancel()
 			errs[i] = c.s.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-				if err := tx.Put(fmt.Appendf(nil, "d%03d", i), []byte("1")); err != nil {
-					return err
-				}
-				return add(context.WithoutCancel(ctx), tx, "count", 1)
+				return tx.Put(fmt.Appendf(nil, "d%03d", i), []byte("1"))
 			})
 		})
 	}
 	wg.Wait()
-	least, most := 0, 0
 	for i, err := range errs {
 		got := c.get(fmt.Sprintf("d%03d", i))
 		switch {
 		case err == nil:
-			least++
-			most++
 			c.equal(got, "1", "value of an Update with a deadline that returned nil")
 		case errors.Is(err, store.ErrCommitUnknown):
-			most++
+			if got != "1" && got != "-" {
+				c.fatal("an Update of unknown outcome left %q", got)
+			}
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrConflict):
 			c.equal(got, "-", "value of an Update that returned its deadline's error")
 		default:
 			c.fatal("Update with a deadline: %v", err)
 		}
-	}
-	count := 0
-	if s := c.get("count"); s != "-" {
-		fmt.Sscan(s, &count)
-	}
-	if count < least || count > most {
-		c.fatal("%d Updates took effect, but %d to %d said so", count, least, most)
 	}
 }

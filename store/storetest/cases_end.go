@@ -178,8 +178,8 @@ func deadReader(c *c) {
 		_, err, _ := next()
 		return err
 	})
-	deadCalls(c, kept, "a View that returned")
 	deadEnd(c, next)
+	deadCalls(c, kept, "a View that returned")
 	for _, err := range seq {
 		c.is(err, store.ErrClosed, "an iteration begun after the end of a View")
 	}
@@ -213,8 +213,8 @@ func deadTx(c *c) {
 		_, err, _ := next()
 		return err
 	}), "Update")
-	deadCalls(c, kept, "an Update that returned")
 	deadEnd(c, next)
+	deadCalls(c, kept, "an Update that returned")
 	c.equal([]string{c.get("late"), c.get("k1")[:1]}, []string{"-", "x"}, "late, k1 after writes through a dead transaction")
 }
 

@@ -244,22 +244,15 @@ func history(c *c) {
 
 func (d *done) run(c *c) error {
 	read := func(ctx context.Context, r store.Reader) error {
-		s, err := get(ctx, r, "seq")
-		if err != nil {
-			return err
-		}
-		d.seq = 0
-		if s != "-" {
-			d.seq, _ = strconv.ParseInt(s, 10, 64)
-		}
-		runtime.Gosched()
-		d.saw = map[string]string{}
+		d.seq, d.saw = 0, map[string]string{}
 		for it, err := range r.Scan(ctx, prefix("h/")) {
 			if err != nil {
 				return err
 			}
 			d.saw[string(it.Key)] = string(it.Value)
 		}
+		d.seq, _ = strconv.ParseInt(d.saw["h/seq"], 10, 64)
+		delete(d.saw, "h/seq")
 		return nil
 	}
 	if d.view {
@@ -268,6 +261,14 @@ func (d *done) run(c *c) error {
 	return update(c.ctx, c.s, func(ctx context.Context, tx store.Tx) error {
 		if err := read(ctx, tx); err != nil {
 			return err
+		}
+		s, err := get(ctx, tx, "h/seq")
+		if err != nil {
+			return err
+		}
+		n, _ := strconv.ParseInt(s, 10, 64)
+		if n != d.seq {
+			return fmt.Errorf("Get says number %d and Scan %d", n, d.seq)
 		}
 		d.seq++
 		for k, v := range d.writes {
@@ -282,6 +283,6 @@ func (d *done) run(c *c) error {
 			}
 			runtime.Gosched()
 		}
-		return tx.Put([]byte("seq"), []byte(strconv.FormatInt(d.seq, 10)))
+		return tx.Put([]byte("h/seq"), []byte(strconv.FormatInt(d.seq, 10)))
 	})
 }

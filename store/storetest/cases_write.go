@@ -40,8 +40,8 @@ func atomicError(c *c) {
 
 // dirtyRead lets a View look while an Update has written and not returned.
 func dirtyRead(c *c) {
-	c.fill("k", "clean")
 	for range 3 {
+		c.fill("k", "clean")
 		wrote, looked := make(chan struct{}, 100), make(chan struct{})
 		result := make(chan error, 1)
 		var seen string
@@ -157,13 +157,13 @@ func add(ctx context.Context, tx store.Tx, key string, n int) error {
 func fresh(c *c) {
 	for i := range 100 {
 		want := fmt.Sprint(i)
-		c.fill("k", want)
-		c.equal(c.get("k"), want, "value seen by a View that began after the Update returned")
+		c.fill("fresh", want)
+		c.equal(c.get("fresh"), want, "value seen by a View that began after the Update returned")
 		got := make(chan string, 1)
 		go func() {
 			var v string
 			if err := c.s.View(c.ctx, func(ctx context.Context, r store.Reader) (err error) {
-				v, err = get(ctx, r, "k")
+				v, err = get(ctx, r, "fresh")
 				return err
 			}); err != nil {
 				v = err.Error()
@@ -172,7 +172,7 @@ func fresh(c *c) {
 		}()
 		c.equal(<-got, want, "value seen by another goroutine's View that began after the Update returned")
 		c.ok(c.update(func(ctx context.Context, tx store.Tx) error {
-			v, err := get(ctx, tx, "k")
+			v, err := get(ctx, tx, "fresh")
 			c.equal(v, want, "value seen by the next Update")
 			return err
 		}), "Update")
@@ -183,16 +183,20 @@ func fresh(c *c) {
 func atomicAll(c *c) {
 	c.fill("left", "0", "right", "0")
 	done := make(chan error, 1)
-	go func() {
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop.Store(true)
+	wg.Go(func() {
 		var err error
-		for i := 1; i <= 100 && err == nil; i++ {
+		for i := 1; i <= 100 && err == nil && !stop.Load(); i++ {
 			err = update(c.ctx, c.s, func(ctx context.Context, tx store.Tx) error {
 				v := []byte(strconv.Itoa(i))
 				return errors.Join(tx.Put([]byte("left"), v), tx.Put([]byte("right"), v))
 			})
 		}
 		done <- err
-	}()
+	})
 	for {
 		select {
 		case err := <-done:

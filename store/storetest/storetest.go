@@ -155,7 +155,7 @@ func (c *c) get(key string) string {
 // get returns the value of key, "-" if it is missing.
 func get(ctx context.Context, r store.Reader, key string) (string, error) {
 	v, err := r.Get(ctx, []byte(key))
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || v == nil && err == nil {
 		return "-", nil
 	}
 	return string(v), err
