@@ -2,7 +2,9 @@ package document
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dlclark/regexp2"
@@ -11,25 +13,35 @@ import (
 // matchTimeout bounds one match of a pattern that needs backtracking.
 const matchTimeout = 100 * time.Millisecond
 
-// pattern is a compiled allowedPattern. AWS evaluates Java's dialect: what Go's linear-time engine does not know is matched with lookaround
-// and a time limit (T14).
+// pattern is an allowedPattern. AWS evaluates Java's dialect: what Go's parser does not know is matched by a library that has lookaround, with a
+// time limit (T14). The rest is matched without compiling anything, which would cost more than all else that happens to a document; only long
+// values and expensive patterns are given to Go's engine.
 type pattern struct {
-	fast *regexp.Regexp
+	text string
+	tree *syntax.Regexp // nil when Go's parser refuses it
+	wide *syntax.Regexp // the same or, for a pattern that Go does not know, one that matches at least as much; nil when there is none
 	slow *regexp2.Regexp
 	err  error
+
+	once sync.Once
+	fast *regexp.Regexp
 }
 
 func newPattern(s string) *pattern {
-	p := new(pattern)
-	if p.fast, p.err = regexp.Compile(`\A(?:` + s + `)\z`); p.err == nil {
+	p := &pattern{text: s}
+	if p.tree, p.err = syntax.Parse(s, syntax.Perl); p.err == nil {
+		p.wide = p.tree
 		return p
 	}
-	var err error
-	if p.slow, err = regexp2.Compile(`\A(?:`+dotnet(s)+`)\z`, regexp2.None); err != nil {
-		p.err = err
+	p.tree = nil
+	if wide, err := syntax.Parse(widen(s), syntax.Perl); err == nil {
+		p.wide = wide
+	}
+	slow, err := regexp2.Compile(`\A(?:`+dotnet(s)+`)\z`, regexp2.None)
+	if err != nil {
 		return p
 	}
-	p.err = nil
+	p.slow, p.err = slow, nil
 	p.slow.MatchTimeout = matchTimeout
 	return p
 }
@@ -39,10 +51,17 @@ func (p *pattern) match(s string) (bool, error) {
 	switch {
 	case p.err != nil:
 		return false, p.err
-	case p.fast != nil:
-		return p.fast.MatchString(s), nil
+	case p.slow != nil:
+		return p.slow.MatchString(s)
 	}
-	return p.slow.MatchString(s)
+	if yes, ok := walk(p.tree, s); ok {
+		return yes, nil
+	}
+	p.once.Do(func() { p.fast, p.err = regexp.Compile(`\A(?:` + p.text + `)\z`) })
+	if p.fast == nil {
+		return false, p.err
+	}
+	return p.fast.MatchString(s), nil
 }
 
 // dotnet rewrites what Java writes otherwise than .NET: possessive quantifiers become atomic groups as far as they follow a class, a group or

@@ -27,8 +27,8 @@ func hostile(n int) []string {
 	return out[:n]
 }
 
-// positions are scripts that print the value of {{ Message }} followed by an end mark, one for every way a script can quote.
-var positions = map[string]string{
+// quotings are scripts that print the value of {{ Message }} followed by an end mark, one for every way a script can quote.
+var quotings = map[string]string{
 	"bare":             `printf '%s\0' {{ Message }}`,
 	"double":           `printf '%s\0' "{{ Message }}"`,
 	"in double":        `printf '%s\0' "<{{ Message }}>"`,
@@ -84,7 +84,7 @@ func TestEnvVarIsData(t *testing.T) {
 			t.Logf("SKIPPED: no %s here", shell)
 			continue
 		}
-		for name, text := range positions {
+		for name, text := range quotings {
 			t.Run(shell+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				script := resolved(t, text)

@@ -30,7 +30,7 @@ const (
 	otherProgram // a script of another language
 )
 
-// uses finds every place where a parameter reaches a script.
+// uses finds the places where a parameter reaches a script, but for scripts where every parameter is data wherever it stands.
 func (d *Document) uses() []use {
 	var out []use
 	for i := range d.Steps {
@@ -69,11 +69,17 @@ func (d *Document) scriptUses(out []use, s *Step, v *Value, shell string) []use 
 	if v.Kind() == String {
 		items = []*Value{v}
 	}
-	any := false
+	open := false // something depends on how the script quotes it
 	for _, it := range items {
-		any = any || it.Kind() == String && it.tmpl != nil
+		if it.Kind() == String {
+			it.tmpl.each(func(name string) {
+				if p, ok := d.Parameter(name); ok && !open {
+					open = p.EnvVar || !p.anywhere()
+				}
+			})
+		}
 	}
-	if !any {
+	if !open {
 		return out
 	}
 	ref := newReference(shell, items[0].Text())
@@ -115,21 +121,24 @@ func interpreted(head string) bool {
 	return false
 }
 
+// The characters that are not data outside quotes.
+const (
+	controls = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f"
+	psQuotes = "“”„‘’‚‛" // PowerShell takes them for quotes
+	psWords  = controls + " !\"#$&'()*;<>?[]`{|}~^,@\u00a0–—―" + psQuotes
+	shWords  = controls + " !\"#$&'()*;<>?[\\]`{|}~^"
+)
+
 // dangerous are the characters that are not data at a place.
 func (u *use) dangerous() string {
-	const (
-		control = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f"
-		words   = control + " !\"#$&'()*;<>?[\\]`{|}~^"
-		quotes  = "“”„‘’‚‛" // PowerShell takes them for quotes
-	)
 	if u.shell != "sh" {
 		switch u.place {
 		case double:
-			return "\"$`\x00" + quotes
+			return "\"$`\x00" + psQuotes
 		case single:
-			return "'\x00" + quotes
+			return "'\x00" + psQuotes
 		}
-		return strings.ReplaceAll(words, "\\", "") + ",@" + quotes + "\u00a0–—―"
+		return psWords
 	}
 	switch u.place {
 	case double:
@@ -140,10 +149,8 @@ func (u *use) dangerous() string {
 		return "$`\\\n\x00"
 	case heredocShut, comment:
 		return "\n\x00"
-	case otherProgram:
-		return words + "'\"\\"
 	}
-	return words
+	return shWords
 }
 
 // safe reports whether the declaration of the parameter keeps values from being more than data at the place.
@@ -157,24 +164,25 @@ func (u *use) safe() bool {
 	}
 	chars := u.dangerous()
 	if u.again {
-		chars = (&use{shell: "sh"}).dangerous()
+		chars = shWords + psWords
 	}
 	if u.p.Type.base() != TypeString { // as JSON: with quotes and braces
 		return false
 	}
-	return u.p.AllowedPattern != "" && excludes(u.p.AllowedPattern, chars)
+	return u.p.AllowedPattern != "" && u.p.matcher().excludes(chars)
+}
+
+// anywhere reports whether the declaration keeps values from being more than data wherever a script puts them.
+func (p *Parameter) anywhere() bool {
+	switch p.Type.base() {
+	case TypeInteger, TypeBoolean:
+		return true
+	}
+	return len(p.AllowedValues) > 0 || p.Type.base() == TypeString && p.AllowedPattern != "" && p.matcher().excludes(shWords+psWords)
 }
 
 // excludes reports whether no value that matches the pattern as a whole can have one of chars. It errs towards false.
-func excludes(pattern, chars string) bool {
-	re, err := syntax.Parse(pattern, syntax.Perl)
-	if err != nil {
-		if re, err = syntax.Parse(widen(pattern), syntax.Perl); err != nil {
-			return false
-		}
-	}
-	return never(re, []rune(chars))
-}
+func (p *pattern) excludes(chars string) bool { return p.wide != nil && never(p.wide, []rune(chars)) }
 
 func never(re *syntax.Regexp, chars []rune) bool {
 	switch re.Op {
