@@ -64,6 +64,14 @@ type Sealer struct {
 	binding Binding
 }
 
+// Format writes "seal.Box", whatever the verb: no formatter comes to data keys.
+func (x *Box) Format(f fmt.State, _ rune) { io.WriteString(f, "seal.Box") } //nolint:errcheck // fmt.State never fails
+
+// Format writes the record, whatever the verb: no formatter comes to the data key.
+func (s *Sealer) Format(f fmt.State, _ rune) {
+	io.WriteString(f, "seal.Sealer for "+s.binding.String())
+} //nolint:errcheck // fmt.State never fails
+
 // Prepare makes a data key, has it wrapped by the key of that id ("" is the service's primary key), and returns a Sealer for the record. It may use the network: call it before the
 // transaction, not inside. Errors: ErrKeyNotFound, ErrKeyDisabled, ctx's, or whatever the key service gives.
 func (x *Box) Prepare(ctx context.Context, keyID string, b Binding) (*Sealer, error) {

@@ -130,7 +130,7 @@ func Create(path string, o *Options) (*Keys, error) {
 func (k *Keys) prepare() error {
 	aeads := make(map[string]cipher.AEAD, len(k.state.keys))
 	for _, g := range k.state.keys {
-		a, err := newAEAD(g.key[:])
+		a, err := newAEAD(g.key.Reveal())
 		if err != nil {
 			return err
 		}
@@ -139,6 +139,9 @@ func (k *Keys) prepare() error {
 	k.aeads = aeads
 	return nil
 }
+
+// Format writes the path of the file, whatever the verb: no formatter comes to the keys.
+func (k *Keys) Format(f fmt.State, _ rune) { fmt.Fprint(f, "localkeys:"+k.file.path()) } //nolint:errcheck // fmt.State never fails
 
 // Primary returns the id of the primary key.
 func (k *Keys) Primary() string {
@@ -257,8 +260,9 @@ func unknown(op, id string) error {
 }
 
 func newKey(now time.Time) generation {
-	g := generation{created: now.UTC().Truncate(time.Second)}
-	rand.Read(g.key[:]) //nolint:errcheck // crypto/rand.Read never fails
+	key := make([]byte, keySize)
+	rand.Read(key) //nolint:errcheck // crypto/rand.Read never fails
+	g := generation{created: now.UTC().Truncate(time.Second), key: secret.Take(key)}
 	var id [8]byte
 	rand.Read(id[:]) //nolint:errcheck // crypto/rand.Read never fails
 	g.id = "lk-" + hex.EncodeToString(id[:])

@@ -35,8 +35,8 @@ const (
 type generation struct {
 	id      string
 	created time.Time // in seconds
-	key     [keySize]byte
-	stored  []byte // as it is written: the key, or the key encrypted under the guard; made once, so that a file is rewritten with the same bytes
+	key     secret.Value
+	stored  secret.Value // as it is written: the key, or the key encrypted under the guard; made once, so that a file is rewritten with the same bytes
 }
 
 // state is what a file holds. States are values: a change makes a new one.
@@ -106,7 +106,7 @@ func (g *guard) aad(k *generation) []byte {
 
 // check is a value by which a key is recognised without being shown.
 func (g *generation) check() []byte {
-	m := hmac.New(sha256.New, g.key[:])
+	m := hmac.New(sha256.New, g.key.Reveal())
 	m.Write([]byte(contextCheck))
 	m.Write(appendText(nil, g.id))
 	m.Write(binary.BigEndian.AppendUint64(nil, uint64(g.created.Unix())))
@@ -147,13 +147,13 @@ func encode(s state) ([]byte, error) {
 	}
 	for i := range s.keys {
 		g := &s.keys[i]
-		if g.stored == nil {
-			g.stored = g.key[:]
+		if g.stored.IsZero() {
+			g.stored = g.key
 			if s.guard != nil {
-				g.stored = s.guard.aead.Seal(nil, nil, g.key[:], s.guard.aad(g))
+				g.stored = secret.Take(s.guard.aead.Seal(nil, nil, g.key.Reveal(), s.guard.aad(g)))
 			}
 		}
-		f.Keys = append(f.Keys, keyJSON{ID: g.id, Created: g.created, Key: g.stored, Check: g.check()})
+		f.Keys = append(f.Keys, keyJSON{ID: g.id, Created: g.created, Key: g.stored.Reveal(), Check: g.check()})
 	}
 	f.MAC = mac(s, f)
 	b, err := json.MarshalIndent(f, "", "  ")
@@ -172,7 +172,7 @@ func mac(s state, f fileJSON) []byte {
 			if err != nil {
 				return nil
 			}
-			m := hmac.New(sha256.New, s.keys[i].key[:])
+			m := hmac.New(sha256.New, s.keys[i].key.Reveal())
 			m.Write([]byte(contextFile))
 			m.Write(b)
 			return m.Sum(nil)
@@ -211,7 +211,7 @@ func decode(raw []byte, passphrase secret.Value) (state, error) {
 	s.primary = f.Primary
 	primary := false
 	for i, kj := range f.Keys {
-		g := generation{id: kj.ID, created: kj.Created, stored: kj.Key}
+		g := generation{id: kj.ID, created: kj.Created, stored: secret.New(kj.Key)}
 		if !validID(kj.ID) || slices.ContainsFunc(s.keys, func(o generation) bool { return o.id == kj.ID }) {
 			return s, fmt.Errorf("the id of key %d is damaged", i+1)
 		}
@@ -225,7 +225,7 @@ func decode(raw []byte, passphrase secret.Value) (state, error) {
 		if len(key) != keySize {
 			return s, fmt.Errorf("key %s has %d bytes, not %d", kj.ID, len(key), keySize)
 		}
-		g.key = [keySize]byte(key)
+		g.key = secret.New(key)
 		if !hmac.Equal(g.check(), kj.Check) {
 			return s, fmt.Errorf("key %s does not match its check value: the file is damaged; restore it from a backup", kj.ID)
 		}
