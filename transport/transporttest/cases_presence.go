@@ -236,7 +236,7 @@ func checkReconnect(b *bench) error {
 	}
 	for i := range 4 {
 		if err := b.ways(l, func(way string, from transport.Transport, to transport.Address, in *inbox) error {
-			return in_(way, b.deliver(from, to, numbered("round", i), in))
+			return in_(way, b.deliver(from, to, numbered("link", i), in))
 		}); err != nil {
 			return fmt.Errorf("after %d reconnects: %w", i, err)
 		}
