@@ -36,8 +36,25 @@ type powershell struct {
 }
 
 func (p *powershell) feed(text string) {
-	for i := range len(text) {
-		p.byte(text[i])
+	for i := 0; i < len(text); i++ {
+		run := 0
+		switch {
+		case p.esc:
+		case p.mode == '\'':
+			run = until(text[i:], '\'')
+		case p.mode == '#':
+			run = until(text[i:], '\n')
+		case p.mode == 0 || p.mode == '"':
+			for i+run < len(text) && text[i+run] != '`' && text[i+run] != '\'' && text[i+run] != '"' && text[i+run] != '#' {
+				run++
+			}
+		}
+		if run > 0 {
+			p.last = text[i+run-1]
+		}
+		if i += run; i < len(text) {
+			p.byte(text[i])
+		}
 	}
 }
 
@@ -212,10 +229,45 @@ func (s *sh) place() place {
 }
 
 func (s *sh) feed(text string) {
-	for i := range len(text) {
-		s.byte(text[i])
+	for i := 0; i < len(text); i++ {
+		run := 0
+		switch k := s.top(); {
+		case k == '\'':
+			run = until(text[i:], '\'')
+		case k == '#':
+			run = until(text[i:], '\n')
+		case k != 'h' && k != '+' && k != '$' && !s.esc && !s.inWord && s.angle == 0:
+			for i+run < len(text) && plain[text[i+run]] {
+				run++
+			}
+			if run > 0 {
+				if s.dollar = false; k != '"' && k != '}' {
+					last := text[i+run-1]
+					s.paren, s.fresh = false, last == ' ' || last == '\t'
+				}
+			}
+		}
+		if i += run; i < len(text) {
+			s.byte(text[i])
+		}
 	}
 }
+
+// until returns how many bytes of s come before c.
+func until(s string, c byte) int {
+	if n := strings.IndexByte(s, c); n >= 0 {
+		return n
+	}
+	return len(s)
+}
+
+// plain are the bytes that open, close and escape nothing, in words and inside double quotes.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= 0x80 || c >= ' ' && strings.IndexByte("\\'\"`$(){}#<;&|>", byte(c)) < 0 || c == '\t'
+	}
+	return t
+}()
 
 func (s *sh) byte(c byte) {
 	k := s.top()

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // hostile returns values that have broken shells, and combinations of them.
@@ -176,4 +177,25 @@ func TestEnvVarReferences(t *testing.T) {
 	require.Equal(t, "${env:SSM_x}", p.refer("x", "abc"))
 	require.Equal(t, "$env:SSM_x", p.refer("x", ".Length"))
 	require.Equal(t, "${env:SSM_x}", p.refer("x", ":"))
+}
+
+// TestShellInPieces: a text fed at once, byte by byte and in pieces leaves the same state.
+func TestShellInPieces(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"a", " ", "\n", "\t", "'", `"`, "`", `\`, "$", "(", ")", "{", "}", "#", "<", "<<", "-", "EOF", "EOF\n", ";", "$(", "$((", "))", "${", "$'", "=", "é", "@", "@'", "'@"})
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOf(piece).Draw(t, "parts")
+		one, two, ps1, ps2 := &sh{fresh: true}, &sh{fresh: true}, &powershell{}, &powershell{}
+		one.feed(strings.Join(parts, ""))
+		ps1.feed(strings.Join(parts, ""))
+		for _, c := range []byte(strings.Join(parts, "")) {
+			two.byte(c)
+			ps2.byte(c)
+		}
+		if a, b := fmt.Sprintf("%+v", *one), fmt.Sprintf("%+v", *two); a != b {
+			t.Fatalf("%s\n%s", a, b)
+		}
+		if a, b := fmt.Sprintf("%+v", *ps1), fmt.Sprintf("%+v", *ps2); a != b {
+			t.Fatalf("%s\n%s", a, b)
+		}
+	})
 }
