@@ -125,3 +125,12 @@ func TestWrongStoresBreakExactlyTheirRule(t *testing.T) {
 		})
 	}
 }
+
+func TestCaseNamesAreUnique(t *testing.T) {
+	seen := map[string]bool{}
+	for _, k := range Cases() {
+		name := k.Rule + "/" + k.Name
+		require.False(t, seen[name], name)
+		seen[name] = true
+	}
+}

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	fan = 64      // most entries of a node
+	fan = 32      // most entries of a node
 	low = fan / 4 // a node with fewer is merged with a neighbour if both fit into one
 )
 
