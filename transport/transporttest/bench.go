@@ -37,15 +37,18 @@ func (b *bench) go_(f func()) { b.running.Go(f) }
 
 // until waits for f to be true.
 func (b *bench) until(what string, f func() bool) error {
-	end := time.Now().Add(b.patience)
+	start := time.Now()
 	for !f() {
-		if time.Now().After(end) {
+		if time.Since(start) > b.patience {
 			return fmt.Errorf("waited %v for: %s", b.patience, what)
 		}
-		time.Sleep(time.Millisecond)
+		nap(start)
 	}
 	return nil
 }
+
+// nap waits before the next look: a millisecond at first, more when it takes long.
+func nap(start time.Time) { time.Sleep(min(time.Millisecond+time.Since(start)/20, 50*time.Millisecond)) }
 
 // got is a message as it arrived.
 type got struct {
@@ -132,7 +135,7 @@ func (b *bench) connect(a transport.Address) (transport.Transport, error) {
 
 // take sends once more and more until Send takes the message.
 func (b *bench) take(from transport.Transport, to transport.Address, data []byte) error {
-	end := time.Now().Add(b.patience)
+	start := time.Now()
 	for {
 		err := from.Send(b.ctx, to, data)
 		ok, fatal := taken(err)
@@ -142,10 +145,10 @@ func (b *bench) take(from transport.Transport, to transport.Address, data []byte
 		if ok {
 			return nil
 		}
-		if time.Now().After(end) {
+		if time.Since(start) > b.patience {
 			return fmt.Errorf("Send to %v did not take the message for %v: %w", to, b.patience, err)
 		}
-		time.Sleep(time.Millisecond)
+		nap(start)
 	}
 }
 
@@ -159,7 +162,7 @@ func (b *bench) deliver(from transport.Transport, to transport.Address, data []b
 			return err
 		}
 		resend = min(max(2*resend, 50*time.Millisecond), 2*time.Second)
-		for again := time.Now().Add(resend); time.Now().Before(again); time.Sleep(time.Millisecond) {
+		for sent := time.Now(); time.Since(sent) < resend; nap(sent) {
 			if in.count(data) > before {
 				return nil
 			}

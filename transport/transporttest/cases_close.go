@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleetwright/fleetwright/transport"
@@ -83,9 +84,13 @@ func checkCloseTraffic(b *bench) error {
 	ctx, stop := context.WithCancel(b.ctx)
 	var mu sync.Mutex
 	var bad error
+	var rounds []*atomic.Int32
 	send := func(from transport.Transport, to transport.Address) {
+		var round atomic.Int32
+		rounds = append(rounds, &round)
 		b.go_(func() {
 			for i := 0; ctx.Err() == nil; i++ {
+				round.Add(1)
 				if err := from.Send(ctx, to, pattern(100+i%5000, uint32(i))); !contractual(err) {
 					mu.Lock()
 					bad = fmt.Errorf("Send answered %w", err)
@@ -118,6 +123,12 @@ func checkCloseTraffic(b *bench) error {
 	}
 	if err, ok := up.wait(); !ok || !errors.Is(err, transport.ErrClosed) {
 		return fmt.Errorf("the control plane's Receive ended: %v, with %v", ok, err)
+	}
+	for _, round := range rounds {
+		n := round.Load()
+		if err := b.until("Sends go on after everything was closed", func() bool { return round.Load() > n+2 }); err != nil {
+			return err
+		}
 	}
 	stop()
 	mu.Lock()

@@ -270,7 +270,7 @@ func checkPressure(b *bench) error {
 	b.receiveWith(l.end, stuck)
 	// More than any queue and any socket takes: at some point there is no more room, and Send says so, or waits until its context ends.
 	data := pattern(128<<10, 1)
-	const most = 1024
+	const most = 400
 	for i := range most {
 		ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
 		answer := make(chan error, 1)

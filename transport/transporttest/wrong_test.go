@@ -79,7 +79,9 @@ func network(bend func(n *memtransport.Network, e *end)) transporttest.Pair {
 }
 
 // isController reports whether e is the control plane's end.
-func isController(n *memtransport.Network, e *end) bool { return e.real == transport.Transport(n.Controller()) }
+func isController(n *memtransport.Network, e *end) bool {
+	return e.real == transport.Transport(n.Controller())
+}
 
 var wrong = []struct {
 	name string
@@ -474,7 +476,7 @@ func verdict(t *testing.T, bend func(*memtransport.Network, *end)) map[string]er
 			if why := c.Skip(p); why != "" {
 				t.Fatalf("%s/%s would be skipped: %s", c.Rule, c.Name, why)
 			}
-			if err := c.Check(p, &transporttest.Options{Patience: 10 * time.Second}); err != nil {
+			if err := c.Check(p, &transporttest.Options{Patience: 3 * time.Second}); err != nil {
 				failed[c.Rule] = err
 			}
 			time.Sleep(5 * time.Minute) // what a wrong one left behind comes to its end
@@ -492,6 +494,7 @@ func TestARightTransportPasses(t *testing.T) {
 func TestEachWrongTransportFailsItsRuleAndNoOther(t *testing.T) {
 	for _, w := range wrong {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			failed := verdict(t, w.bend)
 			if failed[w.rule] == nil {
 				t.Errorf("%s was not found", w.rule)
