@@ -14,6 +14,7 @@ package key
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/fleetwright/fleetwright/store"
@@ -35,13 +36,14 @@ const (
 func (k K) Str(s string) K {
 	out := make(K, 0, len(k)+len(s)+3)
 	out = append(append(out, k...), tagStr)
-	for i := 0; i < len(s); i++ {
-		out = append(out, s[i])
-		if s[i] == 0 {
-			out = append(out, 0xff)
+	for {
+		i := strings.IndexByte(s, 0)
+		if i < 0 {
+			return append(append(out, s...), 0, 1)
 		}
+		out = append(append(out, s[:i]...), 0, 0xff)
+		s = s[i+1:]
 	}
-	return append(out, 0, 1)
 }
 
 // Uint appends an unsigned integer.
