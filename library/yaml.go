@@ -2,6 +2,7 @@ package library
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 var (
 	plainKey  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
-	plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./() -]*[A-Za-z0-9_)]$`)
+	plainText = regexp.MustCompile(`^[A-Za-z](?:(?:[A-Za-z0-9_./() -]|:[A-Za-z0-9])*[A-Za-z0-9_)])?$`)
 	// words that some reader of YAML takes for something else than text
 	yamlWords = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"}
 )
@@ -100,5 +101,22 @@ func scalarText(s string, plain *regexp.Regexp) string {
 	if err := e.Encode(s); err != nil {
 		return `""`
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	quoted := strings.TrimSuffix(b.String(), "\n")
+	if !strings.ContainsFunc(quoted, folded) {
+		return quoted
+	}
+	b.Reset()
+	for _, r := range quoted {
+		if folded(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// folded are the characters that JSON has as they are and a reader of YAML takes for a line break or refuses.
+func folded(r rune) bool {
+	return r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff
 }

@@ -1,0 +1,148 @@
+package library_test
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/document"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/library"
+)
+
+// The built-in documents have AWS's parameters with AWS's defaults, so that calls which people have written work.
+func TestBuiltinsAreCalledAsOnAWS(t *testing.T) {
+	type parameter struct{ typ, def, needs string }
+	script := map[string]parameter{"commands": {"StringList", "", "yes"}, "workingDirectory": {"String", "", ""}, "executionTimeout": {"String", "3600", ""}}
+	want := map[string]map[string]parameter{
+		"AWS-RunShellScript":      script,
+		"AWS-RunPowerShellScript": script,
+		"AWS-RunRemoteScript": {"sourceType": {"String", "", "yes"}, "sourceInfo": {"StringMap", "{}", ""}, "commandLine": {"String", "", ""},
+			"workingDirectory": {"String", "", ""}, "executionTimeout": {"String", "3600", ""}},
+		"AWS-RunDocument": {"sourceType": {"String", "", "yes"}, "sourceInfo": {"StringMap", "{}", ""}, "documentParameters": {"StringMap", "{}", ""}},
+	}
+	all, err := library.Builtins()
+	require.NoError(t, err)
+	require.Len(t, all, len(want))
+	for _, b := range all {
+		got := map[string]parameter{}
+		for i := range b.Document().Parameters {
+			p := &b.Document().Parameters[i]
+			d, needs := "", "yes"
+			if !p.Required() {
+				d, needs = p.Default.Text(), ""
+				if p.Default.Kind() == document.Map {
+					d = "{}"
+					require.Empty(t, p.Default.Fields())
+				}
+			}
+			got[p.Name] = parameter{string(p.Type), d, needs}
+			require.NotEmpty(t, p.Description)
+		}
+		require.Equal(t, want[b.Name()], got, b.Name())
+		for _, f := range b.Document().Check() {
+			require.NotEqual(t, document.Error, f.Severity, "%s: %s", b.Name(), f)
+		}
+	}
+}
+
+// executionTimeout takes what AWS's pattern takes: 1 to 172,800 seconds for scripts.
+func TestBuiltinTimeoutPattern(t *testing.T) {
+	for doc, values := range map[string]map[string]bool{
+		"AWS-RunShellScript":  {"1": true, "3600": true, "99999": true, "172800": true, "172801": false, "0": false, "": false, "1h": false, "-1": false},
+		"AWS-RunRemoteScript": {"1": true, "28800": true, "28801": false, "0": false},
+	} {
+		b := builtin(t, doc)
+		p, ok := b.Parameter("executionTimeout")
+		require.True(t, ok)
+		whole := regexp.MustCompile("^(?:" + p.AllowedPattern + ")$")
+		for v, ok := range values {
+			require.Equal(t, ok, whole.MatchString(v), "%s %q", doc, v)
+			if v == "1" {
+				continue // package document refuses less than 5 seconds, which AWS's agent turns into an hour (T15)
+			}
+			params := map[string][]string{"executionTimeout": {v}}
+			if doc == "AWS-RunShellScript" {
+				params["commands"] = []string{"true"}
+			} else {
+				params["sourceType"] = []string{"S3"}
+			}
+			_, err := b.Bind(params, nil)
+			require.Equal(t, ok, err == nil, "%s %q: %v", doc, v, err)
+		}
+	}
+}
+
+func builtin(t *testing.T, name string) *document.Document {
+	t.Helper()
+	all, err := library.Builtins()
+	require.NoError(t, err)
+	for _, b := range all {
+		if b.Name() == name {
+			return b.Document()
+		}
+	}
+	t.Fatalf("there is no built-in document %s", name)
+	return nil
+}
+
+// A call of AWS-RunShellScript becomes the script that was given, in the folder and with the time that were given; it does not run on Windows.
+func TestRunShellScriptSteps(t *testing.T) {
+	bound, err := builtin(t, "AWS-RunShellScript").Bind(map[string][]string{"commands": {"echo one", "echo two"}, "workingDirectory": {"/srv"}, "executionTimeout": {"60"}}, nil)
+	require.NoError(t, err)
+	steps := bound.Steps("Linux")
+	require.Len(t, steps, 1)
+	require.Equal(t, document.Run, steps[0].Verdict)
+	text, err := steps[0].Script()
+	require.NoError(t, err)
+	require.Equal(t, "echo one\necho two\n", text)
+	require.Equal(t, "/srv", steps[0].Inputs["workingDirectory"])
+	require.Equal(t, 60.0, steps[0].Timeout.Seconds())
+	require.NotEqual(t, document.Run, bound.Steps("Windows")[0].Verdict)
+	require.Equal(t, []string{"Linux", "MacOS"}, builtin(t, "AWS-RunShellScript").PlatformTypes())
+}
+
+// AWS-RunRemoteScript fetches, then runs the command line in the shell of the platform.
+func TestRunRemoteScriptSteps(t *testing.T) {
+	bound, err := builtin(t, "AWS-RunRemoteScript").Bind(map[string][]string{"sourceType": {"HTTP"}, "sourceInfo": {`{"url":"https://example.org/a.sh"}`}, "commandLine": {"./a.sh fast"}}, nil)
+	require.NoError(t, err)
+	for platform, runs := range map[string][]bool{"Linux": {true, false, true}, "MacOS": {true, false, true}, "Windows": {true, true, false}} {
+		for i, step := range bound.Steps(platform) {
+			require.Equal(t, runs[i], step.Verdict == document.Run, "%s step %d: %s", platform, i, step.Reason)
+			if i > 0 && runs[i] {
+				script, err := step.Script()
+				require.NoError(t, err)
+				require.Contains(t, script, "\n./a.sh fast\n")
+			}
+		}
+	}
+	require.Equal(t, map[string]any{"url": "https://example.org/a.sh"}, bound.Steps("Linux")[0].Inputs["sourceInfo"])
+}
+
+// Built-in documents are everybody's, belong to Amazon as on AWS, and have one version.
+func TestBuiltinsInTheLibrary(t *testing.T) {
+	s := service(nil)
+	for _, name := range allBuiltin {
+		d, err := s.DescribeDocument(as("anyone", "eve"), library.DescribeDocumentRequest{Name: "arn:aws:ssm:us-east-1::document/" + name})
+		require.NoError(t, err)
+		require.Equal(t, []string{name, "Amazon", "1", "1", "1", "Command", "YAML"}, []string{d.Document.Name, d.Document.Owner, d.Document.DocumentVersion,
+			d.Document.DefaultVersion, d.Document.LatestVersion, d.Document.DocumentType, d.Document.DocumentFormat})
+		content, format, resolved, hash, err := s.Fetch(context.Background(), "", name, "$LATEST")
+		require.NoError(t, err)
+		require.Equal(t, []string{"YAML", "1", d.Document.Hash}, []string{format, resolved, hash})
+		content[0] = '#' // the caller's own copy
+		again, err := s.GetDocument(ann, library.GetDocumentRequest{Name: name})
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(again.Content, "schemaVersion"))
+		v, err := s.ListDocumentVersions(ann, library.ListDocumentVersionsRequest{Name: name})
+		require.NoError(t, err)
+		require.Len(t, v.DocumentVersions, 1)
+		require.True(t, v.DocumentVersions[0].IsDefaultVersion)
+	}
+	none := service(func(c *library.Config) { c.Builtin = []library.Builtin{} })
+	_, err := none.GetDocument(ann, library.GetDocumentRequest{Name: "AWS-RunShellScript"})
+	require.Equal(t, fault.InvalidDocument, fault.CodeOf(err))
+}
