@@ -128,7 +128,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tr, err := cfg.transport(nil); err != nil {
+	if tr, err := cfg.transport(); err != nil {
 		return nil, err
 	} else {
 		tr.CloseIdleConnections()

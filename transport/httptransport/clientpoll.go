@@ -22,7 +22,7 @@ type answer struct {
 }
 
 // ask makes one request and reads its answer. The answer's TLS state is what the request went over.
-func ask(ctx context.Context, hc *http.Client, method, url, token string, body []byte, wait time.Duration) (answer, error) {
+func ask(ctx context.Context, hc *http.Client, method, url, token string, body []byte, seq uint64, wait time.Duration) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -31,6 +31,7 @@ func ask(ctx context.Context, hc *http.Client, method, url, token string, body [
 		req.Header.Set("Content-Type", typeBytes)
 	}
 	if token != "" {
+		req.Header.Set(headerSeq, strconv.FormatUint(seq, 10))
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if wait > 0 {
@@ -59,7 +60,7 @@ func (a answer) err(what string) error {
 
 // pollOnce connects by long poll and stays until the session ends.
 func (c *Client) pollOnce(base string) ended {
-	tr, err := c.cfg.transport(nil)
+	tr, err := c.cfg.transport()
 	if err != nil {
 		return ended{err: err}
 	}
@@ -69,7 +70,7 @@ func (c *Client) pollOnce(base string) ended {
 	defer cancel()
 	fail := func(err error) ended { return ended{err: fmt.Errorf("httptransport: during the handshake: %w", err)} }
 
-	a, err := ask(ctx, hc, http.MethodPost, base+pathChallenge, "", []byte{}, 0)
+	a, err := ask(ctx, hc, http.MethodPost, base+pathChallenge, "", []byte{}, 0, 0)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -86,7 +87,7 @@ func (c *Client) pollOnce(base string) ended {
 	if err != nil {
 		return fail(err)
 	}
-	a, err = ask(ctx, hc, http.MethodPost, base+pathSession, "", au.append(a.body[lenHello:]), 0)
+	a, err = ask(ctx, hc, http.MethodPost, base+pathSession, "", au.append(a.body[lenHello:]), 0, 0)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -112,8 +113,10 @@ func (c *Client) servePolls(hc *http.Client, base, token string, wait time.Durat
 	start := time.Now()
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
+	var seq uint64
 	out := &outbox{maxCount: c.cfg.Queue, maxBytes: c.cfg.QueueBytes, write: func(batch [][]byte) bool {
-		err := c.post(ctx, hc, base, token, batch)
+		seq++
+		err := c.post(ctx, hc, base, token, seq, batch)
 		if err != nil {
 			cancel(err)
 		}
@@ -128,7 +131,7 @@ func (c *Client) servePolls(hc *http.Client, base, token string, wait time.Durat
 	e.lived = max(time.Since(start), 1)
 	if c.ctx.Err() != nil { // closed by its owner: the server need not wait for the session to lapse
 		bye, stop := context.WithTimeout(context.Background(), 2*time.Second)
-		ask(bye, hc, http.MethodPost, base+pathClose, token, []byte{}, 0)
+		ask(bye, hc, http.MethodPost, base+pathClose, token, []byte{}, 0, 0)
 		stop()
 	}
 	return e
@@ -137,10 +140,11 @@ func (c *Client) servePolls(hc *http.Client, base, token string, wait time.Durat
 // pollLoop polls until the session ends.
 func (c *Client) pollLoop(ctx context.Context, hc *http.Client, base, token string, wait time.Duration) ended {
 	var deaf bool
+	var seen uint64 // the last batch that arrived
 	lapses := 0
 	for {
 		once, stop := context.WithTimeout(ctx, wait+15*time.Second)
-		a, err := ask(once, hc, http.MethodGet, base+pathPoll, token, nil, wait)
+		a, err := ask(once, hc, http.MethodGet, base+pathPoll, token, nil, seen, wait)
 		stop()
 		if ctx.Err() != nil {
 			return ended{err: ctx.Err()}
@@ -148,10 +152,15 @@ func (c *Client) pollLoop(ctx context.Context, hc *http.Client, base, token stri
 		switch {
 		case err == nil && a.ours() && a.StatusCode == http.StatusOK:
 			frames, err := parseFrames(a.body)
-			if err != nil {
-				return ended{err: err}
+			n, serr := strconv.ParseUint(a.Header.Get(headerSeq), 10, 64)
+			if err != nil || serr != nil {
+				return ended{err: errShape}
 			}
 			lapses = 0
+			if n <= seen {
+				continue
+			}
+			seen = n
 			for _, data := range frames {
 				c.deliver(&deaf, bytes.Clone(data))
 			}
@@ -175,15 +184,15 @@ func (c *Client) pollLoop(ctx context.Context, hc *http.Client, base, token stri
 	}
 }
 
-// post sends a batch. What may or may not have arrived is sent again.
-func (c *Client) post(ctx context.Context, hc *http.Client, base, token string, batch [][]byte) error {
+// post sends a batch. What may or may not have arrived is sent again; by its number the server knows it.
+func (c *Client) post(ctx context.Context, hc *http.Client, base, token string, seq uint64, batch [][]byte) error {
 	var body []byte
 	for _, data := range batch {
 		body = appendFrame(body, data)
 	}
 	for lapses := 1; ; lapses++ {
 		once, stop := context.WithTimeout(ctx, time.Minute)
-		a, err := ask(once, hc, http.MethodPost, base+pathSend, token, body, 0)
+		a, err := ask(once, hc, http.MethodPost, base+pathSend, token, body, seq, 0)
 		stop()
 		switch {
 		case err == nil && a.ours() && a.StatusCode == http.StatusNoContent:

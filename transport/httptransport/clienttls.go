@@ -47,8 +47,8 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// transport makes a RoundTripper for one connection's life; it reads CAFile. onConn, if not nil, is given each TCP connection.
-func (c *ClientConfig) transport(onConn func(*timedConn)) (*http.Transport, error) {
+// transport makes a RoundTripper for one connection's life; it reads CAFile. Its TCP connections are timedConns.
+func (c *ClientConfig) transport() (*http.Transport, error) {
 	conf, err := c.tls()
 	if err != nil {
 		return nil, err
@@ -71,9 +71,6 @@ func (c *ClientConfig) transport(onConn func(*timedConn)) (*http.Transport, erro
 			}
 			tc := &timedConn{Conn: conn}
 			tc.stuck.Store(int64(write))
-			if onConn != nil {
-				onConn(tc)
-			}
 			return tc, nil
 		},
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 only: an upgrade needs it

@@ -2,6 +2,7 @@ package httptransport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,8 +16,7 @@ import (
 
 // wsOnce connects by websocket and stays until the connection ends.
 func (c *Client) wsOnce(base string) (e ended) {
-	var conn *timedConn
-	tr, err := c.cfg.transport(func(tc *timedConn) { conn = tc })
+	tr, err := c.cfg.transport()
 	if err != nil {
 		return ended{err: err}
 	}
@@ -24,7 +24,19 @@ func (c *Client) wsOnce(base string) (e ended) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.Handshake)
 	defer cancel()
 	var sent atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) { sent.Store(i.Err == nil) }})
+	var conn atomic.Pointer[timedConn]
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(i httptrace.WroteRequestInfo) { sent.Store(i.Err == nil) },
+		GotConn: func(i httptrace.GotConnInfo) {
+			under := i.Conn
+			if t, ok := under.(*tls.Conn); ok {
+				under = t.NetConn()
+			}
+			if tc, ok := under.(*timedConn); ok {
+				conn.Store(tc)
+			}
+		},
+	})
 	ws, resp, err := websocket.Dial(traced, base+pathConnect, &websocket.DialOptions{HTTPClient: httpClient(tr), CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		e = ended{err: fmt.Errorf("httptransport: %w", err)}
@@ -44,7 +56,7 @@ func (c *Client) wsOnce(base string) (e ended) {
 	if !ok {
 		return e
 	}
-	return c.serveWS(ws, conn, w)
+	return c.serveWS(ws, conn.Load(), w)
 }
 
 // introduce answers the server's challenge.

@@ -55,6 +55,7 @@ const (
 	headerOurs  = "Fleetwright-Transport" // "1" on every answer of a Server, so that a proxy's is told apart
 	headerRetry = "Fleetwright-Retry-Ms"  // when to come back, in milliseconds
 	headerWait  = "Fleetwright-Wait-Ms"   // how long a poll shall wait at most, in milliseconds
+	headerSeq   = "Fleetwright-Seq"       // of a batch: counted from 1 in each direction of a session
 	typeBytes   = "application/octet-stream"
 
 	maxBatch   = 1 << 20  // bytes of a batch of messages, their lengths included

@@ -82,7 +82,7 @@ func Enroll(ctx context.Context, cfg ClientConfig, body []byte) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	tr, err := cfg.transport(nil)
+	tr, err := cfg.transport()
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -184,3 +186,13 @@ func quick(c *httptransport.ServerConfig) {
 	c.KeepAlive = 100 * time.Millisecond
 	c.Poll = 200 * time.Millisecond
 }
+
+func write(t testing.TB, file string, data []byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+}
+
+func dirOf(file string) string { return filepath.Dir(file) }
+
+// renew damages a file.
+func renew(t testing.TB, file string) { write(t, file, []byte("no certificate")) }

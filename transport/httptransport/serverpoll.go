@@ -29,10 +29,13 @@ const lenCookie = 8 + 1 + lenExporter + lenChallenge + sha256.Size
 type pollSession struct {
 	token [sha256.Size]byte // hash of the token
 	turn  chan struct{}     // capacity 1: held while messages of the node are delivered
+	heard uint64            // the last batch that was delivered; guarded by turn
 	lapse *time.Timer       // ends the session when no poll came
 
 	mu      sync.Mutex
 	polls   int           // polls under way
+	told    uint64        // the number of batch
+	batch   []byte        // the last one that was sent, until the node says that it has it
 	preempt chan struct{} // closed when a newer poll came
 }
 
@@ -225,6 +228,11 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request) {
 		default:
 		}
 	}()
+	seen, err := strconv.ParseUint(r.Header.Get(headerSeq), 10, 64)
+	if err != nil {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
 	wait := s.cfg.Poll
 	if ms, err := strconv.ParseUint(r.Header.Get(headerWait), 10, 32); err == nil {
 		wait = min(wait, time.Duration(ms)*time.Millisecond)
@@ -238,13 +246,10 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request) {
 			return
 		default:
 		}
-		if batch := ss.out.take(); len(batch) > 0 {
-			var b []byte
-			for _, data := range batch {
-				b = appendFrame(b, data)
-			}
+		if batch, n := p.next(ss, seen); batch != nil {
 			w.Header().Set("Content-Type", typeBytes)
-			w.Write(b)
+			w.Header().Set(headerSeq, strconv.FormatUint(n, 10))
+			w.Write(batch)
 			return
 		}
 		select {
@@ -262,6 +267,23 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// next returns the batch that follows the one that the node has seen: the last one again, if that got lost on its way, or what is queued.
+func (p *pollSession) next(ss *session, seen uint64) ([]byte, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.batch != nil && seen < p.told {
+		return p.batch, p.told
+	}
+	p.batch = nil
+	for _, data := range ss.out.take() {
+		p.batch = appendFrame(p.batch, data)
+	}
+	if p.batch != nil {
+		p.told++
+	}
+	return p.batch, p.told
+}
+
 func (s *Server) gone(w http.ResponseWriter, ss *session) {
 	if ss.code == websocket.StatusGoingAway {
 		w.Header().Set(headerRetry, "0")
@@ -269,7 +291,7 @@ func (s *Server) gone(w http.ResponseWriter, ss *session) {
 	http.Error(w, "session is over: "+ss.text, http.StatusGone)
 }
 
-// serveSend delivers a batch, in turn. It answers when the last message was handled, which is the back-pressure.
+// serveSend delivers a batch, in turn and once. It answers when the last message was handled, which is the back-pressure.
 func (s *Server) serveSend(w http.ResponseWriter, r *http.Request) {
 	ss, ok := s.bearer(w, r)
 	if !ok {
@@ -280,7 +302,8 @@ func (s *Server) serveSend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	frames, err := parseFrames(body)
-	if err != nil {
+	seq, serr := strconv.ParseUint(r.Header.Get(headerSeq), 10, 64)
+	if err != nil || serr != nil || seq == 0 {
 		http.Error(w, "bad request", http.StatusBadRequest)
 		return
 	}
@@ -293,6 +316,11 @@ func (s *Server) serveSend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { <-ss.poll.turn }()
+	if seq <= ss.poll.heard { // its answer got lost, and it came once more
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	ss.poll.heard = seq
 	for _, data := range frames {
 		if !ss.deliver(data) {
 			s.gone(w, ss)

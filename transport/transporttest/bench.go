@@ -48,7 +48,9 @@ func (b *bench) until(what string, f func() bool) error {
 }
 
 // nap waits before the next look: a millisecond at first, more when it takes long.
-func nap(start time.Time) { time.Sleep(min(time.Millisecond+time.Since(start)/20, 50*time.Millisecond)) }
+func nap(start time.Time) {
+	time.Sleep(min(time.Millisecond+time.Since(start)/20, 50*time.Millisecond))
+}
 
 // got is a message as it arrived.
 type got struct {
