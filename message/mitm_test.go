@@ -8,6 +8,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -346,4 +349,62 @@ func TestCodecsDoNotReadEachOther(t *testing.T) {
 	e, err := Plain{Tenant: "default", Name: "mi-1"}.Open(data, know(w.controller), start, 0)
 	require.NoError(t, err)
 	require.Equal(t, KindRun, e.Kind)
+}
+
+// TestMITMManyMutations changes captured messages at random: bits, bytes, pieces moved, cut, repeated, and mixed from several captures (G8).
+func TestMITMManyMutations(t *testing.T) {
+	rounds := 20_000
+	if testing.Short() {
+		rounds = 2_000
+	}
+	if s := os.Getenv("FLEETWRIGHT_MUTATIONS"); s != "" {
+		var err error
+		rounds, err = strconv.Atoi(s)
+		require.NoError(t, err)
+	}
+	w := newWorld(t)
+	var captured [][]byte
+	known := map[string]bool{}
+	for i := range 16 {
+		e := run("m-" + strconv.Itoa(i))
+		e.Body = bytes.Repeat([]byte{'a'}, i*7)
+		data := seal(t, w.controller, w.node, e)
+		captured, known[string(data)] = append(captured, data), true
+	}
+	r := mathrand.New(mathrand.NewPCG(1, 2))
+	book := know(w.controller)
+	for range rounds {
+		data := bytes.Clone(captured[r.IntN(len(captured))])
+		for range 1 + r.IntN(3) {
+			i, j := r.IntN(len(data)), r.IntN(len(data))
+			i, j = min(i, j), max(i, j)
+			other := captured[r.IntN(len(captured))]
+			switch r.IntN(7) {
+			case 0:
+				data[i] ^= 1 << r.IntN(8)
+			case 1:
+				data[i] = byte(r.Uint32())
+			case 2:
+				copy(data[i:], data[j:])
+			case 3:
+				data = append(data[:i:i], data[j:]...)
+			case 4:
+				data = append(data[:j:j], data[i:]...)
+			case 5:
+				copy(data[i:j], other[min(i, len(other)):])
+			case 6:
+				data[i], data[j] = data[j], data[i]
+			}
+			if len(data) == 0 {
+				data = []byte{0}
+			}
+		}
+		e, err := w.node.Open(data, book, start, 0)
+		if known[string(data)] {
+			require.NoError(t, err)
+			continue
+		}
+		require.Error(t, err, "%x", data)
+		require.Equal(t, Envelope{}, e)
+	}
 }

@@ -100,25 +100,21 @@ func (id *Identity) Seal(to Peer, e Envelope) ([]byte, error) {
 		eph.shares.add(receiver, z)
 	}
 
-	headerSize := len(magicSealed) + 2*2 + len(e.Tenant) + len(e.To) + 32 + 32
 	size := encodedSize(&e)
-	out := make([]byte, headerSize, headerSize+size+ed25519.SignatureSize+tagSize)
-	header := append(out[:0], magicSealed...)
-	header = appendText(header, e.Tenant)
-	header = appendText(header, e.To)
+	header := make([]byte, 0, len(magicSealed)+2*2+len(e.Tenant)+len(e.To)+2*32+size+ed25519.SignatureSize+tagSize) // with room for all
+	header = appendText(appendText(append(header, magicSealed...), e.Tenant), e.To)
 	header = append(header, eph.public...)
-	salt := out[headerSize-32:]
-	if _, err := io.ReadFull(id.own().sealer.random, salt); err != nil {
+	header = header[:len(header)+32]
+	if _, err := io.ReadFull(id.own().sealer.random, header[len(header)-32:]); err != nil {
 		return nil, fmt.Errorf("message: making a salt: %w", err)
 	}
 	plain := appendEnvelope(make([]byte, 0, size+ed25519.SignatureSize), &e)
-	sig := id.Sign(contextKind+string(e.Kind), plain)
-	plain = append(plain, sig...)
-	aead, nonce, err := derive(z, eph.public, to.SealKey, out)
+	plain = append(plain, id.Sign(contextKind+string(e.Kind), plain)...)
+	aead, nonce, err := derive(z, eph.public, to.SealKey, header)
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(out, nonce, plain, out), nil
+	return aead.Seal(header, nonce, plain, header), nil
 }
 
 // Open opens a message that was sealed for this identity. It checks, in this order: the form and that it is addressed to this identity (ErrMalformed, ErrNotForMe), the seal

@@ -117,7 +117,8 @@ func TestR12EncodersWriteTheMask(t *testing.T) {
 	bin, err := v.MarshalBinary()
 	require.NoError(t, err)
 	require.Equal(t, secret.Mask, string(bin))
-	require.Error(t, json.Unmarshal([]byte(`"***"`), new(secret.Value)), "the mask is no secret, so it is not read as one")
+	var read struct{ V secret.Value }
+	require.Error(t, json.Unmarshal([]byte(`{"V":"***"}`), &read), "the mask is no secret, so it is not read as one")
 }
 
 func TestR12LoggersWriteTheMask(t *testing.T) {

@@ -3,6 +3,7 @@ package localkeys_test
 import (
 	"context"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,4 +48,38 @@ func TestBoxContract(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSwapEveryPair (T-SWAP): each of many ciphertexts opens in its own place and in no other.
+func TestSwapEveryPair(t *testing.T) {
+	n := 200
+	if testing.Short() {
+		n = 60
+	}
+	k, s := three(t, nil)
+	box := seal.NewBox(k, nil)
+	var records []seal.Binding
+	var values [][]byte
+	for i := range n {
+		b := seal.Binding{Tenant: []string{"a", "b"}[i%2], Kind: []string{"parameter", "key"}[i/2%2], Name: "/x" + strconv.Itoa(i/16), Version: uint64(i / 4 % 4), Type: []string{"String", "SecureString"}[i/8%2]}
+		p, err := box.Prepare(t.Context(), s.IDs[i%3], b)
+		require.NoError(t, err)
+		c, err := p.Seal(secret.String("value"))
+		require.NoError(t, err)
+		records, values = append(records, b), append(values, c)
+	}
+	refused := 0
+	for i, b := range records {
+		for j, c := range values {
+			v, err := box.Open(t.Context(), c, b)
+			if records[j] == b {
+				require.NoError(t, err)
+				continue
+			}
+			require.ErrorIs(t, err, seal.ErrTampered, "%v as %v", records[j], records[i])
+			require.True(t, v.IsZero())
+			refused++
+		}
+	}
+	require.Greater(t, refused, n*(n-2))
 }
