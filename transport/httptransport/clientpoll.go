@@ -130,7 +130,7 @@ func (c *Client) servePolls(hc *http.Client, base, token string, wait time.Durat
 	cancel(nil)
 	e.lived = max(time.Since(start), 1)
 	if c.ctx.Err() != nil { // closed by its owner: the server need not wait for the session to lapse
-		bye, stop := context.WithTimeout(context.Background(), 2*time.Second)
+		bye, stop := context.WithTimeout(context.Background(), time.Second)
 		ask(bye, hc, http.MethodPost, base+pathClose, token, []byte{}, 0, 0)
 		stop()
 	}

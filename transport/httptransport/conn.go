@@ -3,6 +3,7 @@ package httptransport
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -35,6 +36,14 @@ func (c *timedConn) Write(p []byte) (int, error) {
 		}
 	}
 	return c.Conn.Write(p)
+}
+
+// Close closes the connection without TLS's farewell, for which a connection that is stuck would wait five seconds; websockets have a farewell of their own.
+func (c *timedConn) Close() error {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.NetConn().Close()
+	}
+	return c.Conn.Close()
 }
 
 // hijacker is a ResponseWriter whose Hijack gives a timedConn with small buffers in place of net/http's, and keeps hold of it.

@@ -136,6 +136,7 @@ func TestASlowReaderDelaysNobodyElse(t *testing.T) {
 				w.srv.Send(t.Context(), addr(i%5), data)
 			}
 			require.GreaterOrEqual(t, w.srv.Stats().Busy, uint64(100))
+			p.thaw()
 		})
 	}
 }
