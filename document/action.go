@@ -44,7 +44,9 @@ type ActionSpec struct {
 	Inputs    []InputSpec
 	Outputs   []OutputSpec
 	Shell     string // "sh" or "powershell": the input runCommand is a script of that shell
+	Open      bool   // takes inputs besides those listed, such as those of an AWS API
 	Internal  bool   // AWS uses it in documents of its own; nobody else can run it
+	NoCancel  bool   // onCancel may not lead to it (A2)
 }
 
 // Input returns the description of an input without regard to case; nil when the action has none of that name.

@@ -79,7 +79,7 @@ func (d *Document) Bind(params map[string][]string, o *BindOptions) (*Bound, err
 	if o.RefuseRaw {
 		c.refuseRaw(b)
 	}
-	if !c.failed() {
+	if !c.failed() && d.scripted() {
 		b.timeouts = make([]time.Duration, len(d.Steps))
 		for i := range d.Steps {
 			b.timeouts[i] = c.timeoutOf(b, &d.Steps[i])
@@ -340,8 +340,11 @@ func (b *Bound) Document() *Document { return b.doc }
 func (b *Bound) Values() map[string]any { return maps.Clone(b.values) }
 
 // ExecutionTimeout is AWS's executionTimeout of the document: on each platform the sum of the timeouts of the steps that can run there, the
-// longest of them, at most 48 hours.
+// longest of them, at most 48 hours. It is 0 for documents that run no steps on nodes.
 func (b *Bound) ExecutionTimeout() time.Duration {
+	if !b.doc.scripted() {
+		return 0
+	}
 	var longest time.Duration
 	for _, p := range platforms {
 		var sum time.Duration

@@ -12,7 +12,10 @@ var (
 )
 
 // builtin is the table of AWS's actions: what the plugin reference says (P11 to P15), widened where documents of AWS's own do more.
-func builtin() []ActionSpec {
+func builtin() []ActionSpec { return append(plugins(), steps()...) }
+
+// plugins are the actions of Command documents.
+func plugins() []ActionSpec {
 	script := func(name, shell string, on []string) ActionSpec {
 		return ActionSpec{Name: name, Schemas: v12, Platforms: on, Shell: shell, Inputs: []InputSpec{
 			{Name: "runCommand", Type: ListInput, Required: true},
@@ -74,8 +77,5 @@ func builtin() []ActionSpec {
 		{Name: "aws:updateSsmAgent", Schemas: v12, Platforms: platforms, Inputs: []InputSpec{
 			text("agentName"), text("source"), text("allowDowngrade"), text("targetVersion"), text("id"),
 		}},
-		{Name: "aws:installDistributorPackageOnAzure", Schemas: []string{"0.3"}, Internal: true},
-		{Name: "aws:putServerUpgradeMetrics", Schemas: []string{"0.3"}, Internal: true},
-		{Name: "aws:shareSQLMedia", Schemas: []string{"0.3"}, Internal: true},
 	}
 }

@@ -4,56 +4,13 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/fleetwright/fleetwright/fault"
 )
 
 // scripted reports whether the kind runs steps on nodes.
 func (d *Document) scripted() bool { return d.Kind == Command || d.Kind == Policy }
 
-// document reads the tree of d by its schema.
-func (c *collector) document(d *Document) {
-	if d.Root.Kind() != Map {
-		c.at(d.Root, Error, "type", "a document must be a map with schemaVersion, not a %s", d.Root.Kind())
-		return
-	}
-	version := d.Root.Get("schemaVersion")
-	switch version.Kind() {
-	case Null:
-		c.at(d.Root, Error, "schema-missing", `the document has no schemaVersion: add "2.2" for a Command document`).Fault = fault.InvalidDocumentSchemaVersion
-		return
-	case List, Map, Bool:
-		c.at(version, Error, "schema-unknown", "schemaVersion must be a string, not a %s", version.Kind()).Fault = fault.InvalidDocumentSchemaVersion
-		return
-	case Number:
-		c.at(version, Warning, "schema-number", "schemaVersion is a number: put it in quotes, %q", version.text)
-	}
-	d.SchemaVersion = version.Text()
-	switch d.SchemaVersion {
-	case "1.2", "2.0", "2.2":
-		c.command(d)
-	case "2.0.1", "2.0.2", "2.0.3":
-		if c.local {
-			c.command(d)
-			return
-		}
-		c.at(version, Error, "schema-unknown", "schema %s stands only in files that a node has: use 2.2", d.SchemaVersion).Fault = fault.InvalidDocumentSchemaVersion
-	case "1.1", "2.1":
-		c.at(version, Error, "schema-unknown", "schema %s is no longer supported: use 2.2", d.SchemaVersion).Fault = fault.InvalidDocumentSchemaVersion
-	default:
-		c.at(version, Error, "schema-unknown", "unknown schemaVersion %q: 2.2 is the one for Command documents", clip(d.SchemaVersion)).Fault = fault.InvalidDocumentSchemaVersion
-	}
-}
-
 // command reads a Command or Policy document of schema 1.2, 2.0 or 2.2.
 func (c *collector) command(d *Document) {
-	if d.Kind == "" {
-		d.Kind = Command
-	}
-	if d.Kind != Command && d.Kind != Policy {
-		c.at(d.Root.Get("schemaVersion"), Error, "schema-kind", "schema %s is not one of %s documents", d.SchemaVersion, clip(string(d.Kind))).Fault = fault.InvalidDocumentSchemaVersion
-		return
-	}
 	old := d.SchemaVersion == "1.2"
 	body, want, wrong := d.Root.Get("mainSteps"), "mainSteps", "runtimeConfig"
 	if old {
@@ -68,7 +25,7 @@ func (c *collector) command(d *Document) {
 		case "parameters":
 			c.parameters(d, f.Value)
 		case wrong:
-			if f.Value.Kind() != Null || old {
+			if f.Value.Kind() != Null || old { // AWS's agent gets both, one of them null; CreateDocument does not
 				c.key(f, Error, "wrong-body", "schema %s has %s, not %s", d.SchemaVersion, want, wrong)
 			}
 		default:

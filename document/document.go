@@ -60,14 +60,15 @@ const (
 // Options says how to read a document. Nil and the zero value are useful.
 type Options struct {
 	File    string   // for findings; never opened
-	Kind    Kind     // "" = by content: what has the shape of a Command is a Command, also when it was stored as a Policy
-	Format  Format   // "" = by content: JSON when the first character that is not white space is {
+	Kind    Kind     // "" = by content: what has the shape of a Command is a Command, also when it was stored as a Policy; configurations cannot be told by content
+	Format  Format   // "" = by content: JSON when the first character that is not white space is {, TEXT for an iCalendar, else YAML
 	MaxSize int      // in bytes; 0 = 64 KiB as on AWS (D4), -1 = no limit
 	Actions *Actions // the actions that are known; nil = Builtin()
 	Local   bool     // read schemas 2.0.1 to 2.0.3 too, which AWS has only in files on a node (the scripts of a package)
 }
 
-// Document is a document that was read. It is immutable and safe for concurrent use; slices and values inside it must not be changed.
+// Document is a document that was read. It is immutable and safe for concurrent use; slices and values inside it must not be changed. What a
+// kind does not have is empty.
 type Document struct {
 	Kind          Kind
 	SchemaVersion string
@@ -75,9 +76,18 @@ type Document struct {
 	Format        Format
 	File          string      // as given in Options
 	Source        []byte      // the text as it was given
-	Root          *Value      // everything, with places
+	Root          *Value      // everything, with places; nil for calendars and free text
 	Parameters    []Parameter // in the order of the text
 	Steps         []Step      // in the order of the text; of schema 1.2 the properties of the plugins
+
+	AssumeRole string     // Automation: may hold placeholders
+	Variables  []Variable // Automation
+	Outputs    []*Value   // Automation: "step.Output" each
+	Files      []File     // Automation: attachments; Package: archives
+	Session    *SessionModel
+	Package    *Manifest
+	Calendar   *Component
+	Body       *Value // template kinds: templateBody, deploymentConfig or sections
 
 	actions *Actions
 	notes   Findings // warnings and advice found while reading
@@ -90,11 +100,14 @@ type Step struct {
 	Action       string
 	Description  string
 	Inputs       *Value // a map; nil when the step has none
-	Precondition *Value
-	Settings     *Value
+	Precondition *Value // Command
+	Settings     *Value // Command
 	Source       *Value // the whole step
-	spec         *ActionSpec
-	inputs       []input // inputs by the spelling of the action table
+
+	Automation *AutomationStep // what only steps of runbooks have; nil elsewhere
+
+	spec   *ActionSpec
+	inputs []input // inputs by the spelling of the action table
 }
 
 // input is an entry of a step's inputs.
@@ -126,7 +139,8 @@ func (d *Document) Parameter(name string) (*Parameter, bool) {
 }
 
 // Parse reads a document. When the content is bad the error is of type [Findings] and has everything that is wrong, each with its place; its
-// [Findings.FaultCode] is InvalidDocumentContent, InvalidDocumentSchemaVersion or MaxDocumentSizeExceeded. Parse keeps a copy of src.
+// [Findings.FaultCode] is InvalidDocumentContent, InvalidDocumentSchemaVersion or MaxDocumentSizeExceeded. Where the text could be read and only
+// says something wrong, the document is returned beside the error, for tools that show it; nobody should run it. Parse keeps a copy of src.
 func Parse(src []byte, o *Options) (*Document, error) {
 	if o == nil {
 		o = &Options{}
@@ -152,16 +166,21 @@ func Parse(src []byte, o *Options) (*Document, error) {
 		return nil, c.sorted()
 	}
 	c.root = d.Root
-	c.document(d)
-	if c.failed() {
-		return nil, c.sorted()
+	if d.Format != TEXT {
+		c.document(d)
 	}
 	d.notes = c.sorted()
+	if c.failed() {
+		return d, d.notes
+	}
 	return d, nil
 }
 
-// detect tells JSON from YAML by the first character.
+// detect tells JSON from YAML by the first character, and an iCalendar by its first line.
 func detect(src []byte) Format {
+	if len(src) >= 15 && bytes.EqualFold(bytes.TrimPrefix(src, bom)[:15], []byte("BEGIN:VCALENDAR")) {
+		return TEXT
+	}
 	if t := bytes.TrimLeft(bytes.TrimPrefix(src, bom), " \t\r\n"); len(t) > 0 && t[0] == '{' {
 		return JSON
 	}
@@ -180,8 +199,14 @@ func (c *collector) read(d *Document) {
 		d.Root, bad = scanJSON(text, lim)
 	case YAML:
 		d.Root, bad = scanYAML(text, lim)
+	case TEXT:
+		d.Calendar = c.calendar(text, d.Kind)
+		if d.Kind == "" {
+			d.Kind = ChangeCalendar
+		}
+		return
 	default:
-		c.add(Finding{Code: "format", Line: 1, Column: 1, Message: "format " + clip(string(d.Format)) + " is not supported here: JSON or YAML"})
+		c.add(Finding{Code: "format", Line: 1, Column: 1, Message: "format " + clip(string(d.Format)) + " is unknown: JSON, YAML or TEXT"})
 		return
 	}
 	for _, b := range bad {
@@ -192,6 +217,9 @@ func (c *collector) read(d *Document) {
 // PlatformTypes returns the platforms (Linux, MacOS, Windows; sorted) on which at least one step can run, as DescribeDocument's
 // PlatformTypes does: by the platforms of its action and a literal platformType precondition.
 func (d *Document) PlatformTypes() []string {
+	if !d.scripted() {
+		return nil
+	}
 	var out []string
 	for _, p := range platforms {
 		if slices.ContainsFunc(d.Steps, func(s Step) bool { return d.possible(&s, p) }) {

@@ -37,8 +37,11 @@ type Resolved struct {
 }
 
 // Steps returns the steps as they run on a platform ("Linux", "Windows", "MacOS"), in order (P1 to P6). It is pure: the same bound document
-// gives the same steps.
+// gives the same steps. Only Command and Policy documents have any.
 func (b *Bound) Steps(platform string) []Resolved {
+	if !b.doc.scripted() {
+		return nil
+	}
 	env := b.env()
 	out := make([]Resolved, len(b.doc.Steps))
 	for i := range b.doc.Steps {

@@ -62,7 +62,7 @@ func (b *Bound) ResolveSSM(ctx context.Context, r Resolver) error {
 			c.allowed(p, b.deep(b.values[p.Name]))
 		}
 	}
-	for i := range b.doc.Steps {
+	for i := range b.timeouts {
 		b.timeouts[i] = c.timeoutOf(b, &b.doc.Steps[i])
 	}
 	if c.failed() {
