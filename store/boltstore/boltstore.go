@@ -76,6 +76,7 @@ type Store struct {
 	lock     *fileLock
 	watchers driver.Watchers
 	counters counters
+	spare    sync.Pool // of *ahead, the buffers of scans
 
 	mu      sync.Mutex
 	eng     *engine

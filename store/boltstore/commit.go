@@ -228,7 +228,7 @@ func (b *runner) one(r *request) bool {
 		r.result <- err
 		return true
 	}
-	t := &tx{reader: reader{bucket: b.bucket}}
+	t := &tx{reader: reader{spare: &b.s.spare, bucket: b.bucket}}
 	b.clock.Reset(store.MaxUpdate)
 	r.turn <- t
 	var out finished

@@ -16,7 +16,8 @@ import (
 // reader reads a bucket of the engine until it is ended. Everything it returns is a copy, since the engine's bytes are a mapping of the file that
 // moves, and a bucket that is ended by the clock may have been handed to another.
 type reader struct {
-	ctx context.Context // of the View; nil in an Update
+	ctx   context.Context // of the View; nil in an Update
+	spare *sync.Pool      // of *ahead
 
 	mu     sync.Mutex // held while the engine is read; ending waits for it
 	bucket *bolt.Bucket
@@ -91,41 +92,75 @@ func (r *reader) Scan(ctx context.Context, rng store.Range) iter.Seq2[store.Item
 	return driver.Limit(rng, r.scan(ctx, rng))
 }
 
-// scan yields the items of rng without regard to its Limit.
+// scan yields the items of rng without regard to its Limit. It reads ahead: a little at first, more when the caller goes on.
 func (r *reader) scan(ctx context.Context, rng store.Range) iter.Seq2[store.Item, error] {
 	return func(yield func(store.Item, error) bool) {
-		var c *bolt.Cursor
-		var buf []byte
-		step := func() (it store.Item, err error) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if err := r.ok(ctx); err != nil {
-				return it, err
-			}
-			defer guard(debug.SetPanicOnFault(true), &err)
-			var k, v []byte
-			switch {
-			case c == nil:
-				c = r.bucket.Cursor()
-				k, v = first(c, rng)
-			case rng.Reverse:
-				k, v = c.Prev()
-			default:
-				k, v = c.Next()
-			}
-			if k == nil || !rng.Reverse && rng.End != nil && bytes.Compare(k, rng.End) >= 0 || rng.Reverse && bytes.Compare(k, rng.Start) < 0 {
-				return store.Item{}, nil
-			}
-			buf = append(append(buf[:0], k...), v...)
-			return store.Item{Key: buf[:len(k):len(k)], Value: buf[len(k):len(buf):len(buf)]}, nil
+		a, _ := r.spare.Get().(*ahead)
+		if a == nil {
+			a = new(ahead)
 		}
-		for {
-			it, err := step()
-			if err == nil && it.Key == nil || !yield(it, err) || err != nil {
+		a.rng, a.c, a.end, a.most = rng, nil, false, 4
+		if rng.Limit > 0 && rng.Limit < 64 {
+			a.most = rng.Limit
+		}
+		for !a.end {
+			if err := r.fetch(ctx, a); err != nil {
+				yield(store.Item{}, err)
 				return
 			}
+			at := 0
+			for _, l := range a.lens {
+				k, v := at+l[0], at+l[0]+l[1]
+				if !yield(store.Item{Key: a.buf[at:k:k], Value: a.buf[k:v:v]}, nil) {
+					return
+				}
+				at = v
+			}
+			a.most = min(4*a.most, 64)
 		}
+		a.c = nil
+		r.spare.Put(a) // not after an early break: the caller may still hold its last item
 	}
+}
+
+// ahead is what a scan has read and not yet yielded.
+type ahead struct {
+	rng  store.Range
+	c    *bolt.Cursor
+	most int
+	buf  []byte   // keys and values, one after another
+	lens [][2]int // their lengths
+	end  bool     // nothing follows
+}
+
+// fetch replaces what was read ahead by the next items, at most a.most and about 64 KiB.
+func (r *reader) fetch(ctx context.Context, a *ahead) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ok(ctx); err != nil {
+		return err
+	}
+	defer guard(debug.SetPanicOnFault(true), &err)
+	a.buf, a.lens = a.buf[:0], a.lens[:0]
+	for len(a.lens) < a.most && len(a.buf) < 64<<10 {
+		var k, v []byte
+		switch {
+		case a.c == nil:
+			a.c = r.bucket.Cursor()
+			k, v = first(a.c, a.rng)
+		case a.rng.Reverse:
+			k, v = a.c.Prev()
+		default:
+			k, v = a.c.Next()
+		}
+		if k == nil || !a.rng.Reverse && a.rng.End != nil && bytes.Compare(k, a.rng.End) >= 0 || a.rng.Reverse && bytes.Compare(k, a.rng.Start) < 0 {
+			a.end = true
+			return nil
+		}
+		a.buf = append(append(a.buf, k...), v...)
+		a.lens = append(a.lens, [2]int{len(k), len(v)})
+	}
+	return nil
 }
 
 // first places the cursor on the first item of the range in its direction.
@@ -227,7 +262,7 @@ func (s *Store) view(ctx context.Context, eng *engine) (*reader, error) {
 		s.release(eng)
 		return nil, err
 	}
-	return &reader{ctx: ctx, bucket: b, ended: func() {
+	return &reader{ctx: ctx, spare: &s.spare, bucket: b, ended: func() {
 		rollback(tx)
 		s.release(eng)
 	}}, nil
