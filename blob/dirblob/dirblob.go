@@ -55,7 +55,7 @@ var _ blob.Store = (*Store)(nil)
 const (
 	tmp       = ",tmp"
 	leftovers = 24 * time.Hour
-	attempts  = 100 // at making a directory that Delete removes at the same time
+	attempts  = 100 // of Put and Delete that get into each other's way in one directory
 )
 
 // Open opens the directory, making it (0700) when it is missing; its parent must exist. A directory that other users may write to is refused: what they put there
@@ -196,7 +196,11 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		return failed("dirblob.Delete", "syncing the directory of "+key, err)
 	}
 	if tree {
-		if err := s.root.RemoveAll(t); err != nil {
+		err := s.root.RemoveAll(t)
+		for try := 0; errors.Is(err, fs.ErrExist) && try < attempts; try++ { // not empty: a Put that had its directory open came in
+			err = s.root.RemoveAll(t)
+		}
+		if err != nil {
 			return failed("dirblob.Delete", "removing what was below "+key, err)
 		}
 	}

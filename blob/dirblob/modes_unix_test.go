@@ -30,4 +30,3 @@ func TestR05NothingIsOpenToOthers(t *testing.T) {
 		return nil
 	}))
 }
-
