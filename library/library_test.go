@@ -106,6 +106,9 @@ func TestVersionsAndDefault(t *testing.T) {
 	moved, err := s.UpdateDocumentDefaultVersion(ann, library.UpdateDocumentDefaultVersionRequest{Name: "Say", DocumentVersion: "2"})
 	require.NoError(t, err)
 	require.Equal(t, library.DocumentDefaultVersionDescription{Name: "Say", DefaultVersion: "2"}, moved.Description)
+	shown, err := s.ListDocuments(ann, library.ListDocumentsRequest{Filters: []library.DocumentKeyValuesFilter{{Key: "Name", Values: []string{"Say"}}}})
+	require.NoError(t, err)
+	require.Equal(t, "2", shown.DocumentIdentifiers[0].DocumentVersion, "a list shows the default version")
 	_, _, resolved, _, err := s.Fetch(context.Background(), "acme", "Say", "")
 	require.NoError(t, err)
 	require.Equal(t, "2", resolved)
@@ -363,6 +366,21 @@ func TestDocumentQuota(t *testing.T) {
 	for i := range 510 {
 		create(t, lifted, fmt.Sprint("doc-", i), "a")
 	}
+}
+
+// Rule D6: the quota of versions counts those that exist.
+func TestVersionQuota(t *testing.T) {
+	s := service(func(c *library.Config) { c.Limits.Versions = 3 })
+	create(t, s, "Say", "1")
+	update(t, s, "Say", "2")
+	update(t, s, "Say", "3")
+	_, err := s.UpdateDocument(ann, library.UpdateDocumentRequest{Name: "Say", DocumentVersion: "$LATEST", Content: text("4")})
+	require.Equal(t, fault.DocumentVersionLimitExceeded, fault.CodeOf(err))
+	_, err = s.DeleteDocument(ann, library.DeleteDocumentRequest{Name: "Say", DocumentVersion: "2"})
+	require.NoError(t, err)
+	require.Equal(t, "4", update(t, s, "Say", "4").DocumentVersion)
+	_, err = s.UpdateDocument(ann, library.UpdateDocumentRequest{Name: "Say", DocumentVersion: "$LATEST", Content: text("5")})
+	require.Equal(t, fault.DocumentVersionLimitExceeded, fault.CodeOf(err))
 }
 
 // Tenants do not see each other, and an ARN means the caller's own.

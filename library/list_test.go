@@ -99,6 +99,7 @@ func TestListPages(t *testing.T) {
 		require.Equal(t, want, names(t, s, limit))
 	}
 	require.Len(t, names(t, s, 9, by("Name", "B-", "a-")), 143)
+	require.Len(t, names(t, s, 9, by("Name", "0", "z")), 143, "beginnings that lie far apart")
 
 	page, err := s.ListDocuments(ann, library.ListDocumentsRequest{MaxResults: 5})
 	require.NoError(t, err)
