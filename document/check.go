@@ -214,6 +214,16 @@ func (d *Document) eachString(f func(v *Value)) {
 			walk(v.fields[i].Value)
 		}
 	}
+	if !d.scripted() {
+		for i := range d.Root.Fields() {
+			switch f := &d.Root.fields[i]; f.Key {
+			case "description", "parameters":
+			default:
+				walk(f.Value)
+			}
+		}
+		return
+	}
 	for i := range d.Steps {
 		walk(d.Steps[i].Inputs)
 		walk(d.Steps[i].Settings)

@@ -100,6 +100,9 @@ func TestCorpus(t *testing.T) {
 		for _, f := range d.Check() {
 			require.NotEqual(t, document.Error, f.Severity, f)
 			notes[f.Code]++
+			if os.Getenv("V") == f.Code {
+				t.Log(f)
+			}
 		}
 		again, err := document.Parse(d.JSON(), &document.Options{MaxSize: -1, Kind: d.Kind})
 		require.NoError(t, err, path)

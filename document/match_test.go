@@ -69,3 +69,32 @@ func TestExcludes(t *testing.T) {
 		require.Equal(t, want, newPattern(pat).excludes(";"), pat)
 	}
 }
+
+func TestJavaDialect_T14(t *testing.T) {
+	for _, c := range []struct {
+		pat, yes, no string
+	}{
+		{`^[A-Z\.\-\_\#\/]{1,1024}\:\*$`, "A_#/:*", "a:*"},
+		{`^(?!aws\/)[0-9a-z\-\_\/#.]{1,512}$`, "a_b", "aws/x"},
+		{`[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\r\n\t]*`, "a😀", "\x00"},
+		{`(?=a)[\u0041-\u005a\u0061]+`, "aB", "Ba"},
+		{`[a-z&&[^b]]+`, "ac", "abc"},
+		{`\u0041`, "A", "u0041"},
+		{`a*+b`, "aab", "a"},
+		{`(ab)?+c{2}+`, "abcc", "abc"},
+		{`(?<=x)y|xy`, "xy", "y"},
+		{`(a)(b)\2\1`, "abba", "abab"},
+		{`[\w-.]{0,100}`, "a-.", "a b"},
+		{`^\p{L}+$`, "é", "1"},
+		{`(?i)^/sub$`, "/SUB", "/x"},
+	} {
+		p := newPattern(c.pat)
+		require.NoError(t, p.err, c.pat)
+		m, err := p.match(c.yes)
+		require.NoError(t, err)
+		require.True(t, m, "%s on %q", c.pat, c.yes)
+		m, err = p.match(c.no)
+		require.NoError(t, err)
+		require.False(t, m, "%s on %q", c.pat, c.no)
+	}
+}

@@ -3,9 +3,12 @@ package document
 import (
 	"regexp"
 	"regexp/syntax"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
 )
@@ -28,13 +31,15 @@ type pattern struct {
 }
 
 func newPattern(s string) *pattern {
+	s = unicodeEscapes(s)
 	p := &pattern{text: s}
-	if p.tree, p.err = syntax.Parse(s, syntax.Perl); p.err == nil {
+	meet := strings.Contains(s, "&&[") // Java's intersection of classes, which Go would read as something else
+	if p.tree, p.err = syntax.Parse(s, syntax.Perl); p.err == nil && !meet {
 		p.wide = p.tree
 		return p
 	}
 	p.tree = nil
-	if wide, err := syntax.Parse(widen(s), syntax.Perl); err == nil {
+	if wide, err := syntax.Parse(widen(s), syntax.Perl); err == nil && !meet {
 		p.wide = wide
 	}
 	slow, err := regexp2.Compile(`\A(?:`+dotnet(s)+`)\z`, regexp2.None)
@@ -64,12 +69,45 @@ func (p *pattern) match(s string) (bool, error) {
 	return p.fast.MatchString(s), nil
 }
 
-// dotnet rewrites what Java writes otherwise than .NET: possessive quantifiers become atomic groups as far as they follow a class, a group or
-// one character.
-func dotnet(s string) string {
-	if !strings.Contains(s, "+") {
+// unicodeEscapes rewrites \uXXXX, which Go does not know, as \x{XXXX}; two surrogates are one character.
+func unicodeEscapes(s string) string {
+	if !strings.Contains(s, `\u`) {
 		return s
 	}
+	unit := func(i int) (rune, bool) {
+		if i+6 > len(s) || s[i] != '\\' || s[i+1] != 'u' {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(s[i+2:i+6], 16, 32)
+		return rune(n), err == nil
+	}
+	var out strings.Builder
+	for i := 0; i < len(s); {
+		r, ok := unit(i)
+		switch {
+		case ok && utf16.IsSurrogate(r):
+			if low, two := unit(i + 6); two && utf16.DecodeRune(r, low) != utf8.RuneError {
+				r = utf16.DecodeRune(r, low)
+				i += 6
+			}
+			fallthrough
+		case ok:
+			out.WriteString(`\x{` + strconv.FormatInt(int64(r), 16) + `}`)
+			i += 6
+		case s[i] == '\\' && i+1 < len(s):
+			out.WriteString(s[i : i+2])
+			i += 2
+		default:
+			out.WriteByte(s[i])
+			i++
+		}
+	}
+	return out.String()
+}
+
+// dotnet rewrites what Java writes otherwise than .NET: possessive quantifiers become atomic groups as far as they follow a class, a group or
+// one character, [a&&[^b]] becomes [a-[b]], and superfluous escapes go.
+func dotnet(s string) string {
 	var out strings.Builder
 	start := -1 // where the last atom began in out
 	var groups []int
@@ -77,12 +115,18 @@ func dotnet(s string) string {
 		switch c := s[i]; {
 		case c == '\\' && i+1 < len(s):
 			start = out.Len()
-			out.WriteString(s[i : i+2])
+			if strings.HasPrefix(s[i:], `\x{`) {
+				end := i + strings.IndexByte(s[i:]+"}", '}') + 1
+				out.WriteString(literalRune(s[i:min(end, len(s))]))
+				i = min(end, len(s))
+				continue
+			}
+			out.WriteString(strings.TrimPrefix(s[i:i+2], underscore(s[i:i+2])))
 			i += 2
 		case c == '[':
 			end := classEnd(s, i)
 			start = out.Len()
-			out.WriteString(s[i:end])
+			out.WriteString(class(s[i:end]))
 			i = end
 		case c == '(':
 			groups = append(groups, out.Len())
@@ -123,6 +167,49 @@ func dotnet(s string) string {
 	return out.String()
 }
 
+// underscore returns the backslash of an escape that .NET refuses.
+func underscore(esc string) string {
+	if esc[1] == '_' || esc[1] >= utf8.RuneSelf {
+		return `\`
+	}
+	return ""
+}
+
+// literalRune gives \x{…} as the character itself.
+func literalRune(esc string) string {
+	n, err := strconv.ParseUint(strings.Trim(esc[2:], "{}"), 16, 32)
+	if err != nil {
+		return esc
+	}
+	if r := rune(n); r >= utf8.RuneSelf {
+		return string(r)
+	}
+	return `\x` + hexDigits[n>>4&15:n>>4&15+1] + hexDigits[n&15:n&15+1]
+}
+
+// class rewrites a character class.
+func class(s string) string {
+	var out strings.Builder
+	for i := 0; i < len(s); {
+		switch {
+		case strings.HasPrefix(s[i:], `\x{`):
+			end := min(i+strings.IndexByte(s[i:]+"}", '}')+1, len(s))
+			out.WriteString(literalRune(s[i:end]))
+			i = end
+		case s[i] == '\\' && i+1 < len(s):
+			out.WriteString(strings.TrimPrefix(s[i:i+2], underscore(s[i:i+2])))
+			i += 2
+		case strings.HasPrefix(s[i:], "&&[^"):
+			out.WriteString("-[")
+			i += 4
+		default:
+			out.WriteByte(s[i])
+			i++
+		}
+	}
+	return out.String()
+}
+
 // classEnd returns the offset after the character class that begins at i.
 func classEnd(s string, i int) int {
 	j := i + 1
@@ -132,11 +219,17 @@ func classEnd(s string, i int) int {
 	if j < len(s) && s[j] == ']' {
 		j++
 	}
+	inner := 0 // in an intersection
 	for j < len(s) {
-		switch s[j] {
-		case '\\':
+		switch {
+		case s[j] == '\\':
 			j++
-		case ']':
+		case strings.HasPrefix(s[j:], "&&["):
+			inner++
+			j += 2
+		case s[j] == ']' && inner > 0:
+			inner--
+		case s[j] == ']':
 			return j + 1
 		}
 		j++
