@@ -39,9 +39,9 @@ func (s *Service) ListDocuments(ctx context.Context, req ListDocumentsRequest) (
 		return out, err
 	}
 	out.DocumentIdentifiers = []DocumentIdentifier{}
-	for more := true; more; {
+	for more, n := true, min(limit+1, readAtOnce); more; n = readAtOnce {
 		var page []candidate
-		if page, after, more, err = s.candidates(ctx, op, want, after); err != nil {
+		if page, after, more, err = s.candidates(ctx, op, want, after, n); err != nil {
 			return ListDocumentsResult{}, err
 		}
 		for _, c := range page {
@@ -87,8 +87,8 @@ func (c *candidate) identifier() DocumentIdentifier {
 		DocumentFormat: v.Format, TargetType: v.TargetType, Tags: tagList(c.head.Tags), Author: c.head.Author}
 }
 
-// candidates returns some of the documents after a name, in order, where to go on, and whether there are more.
-func (s *Service) candidates(ctx context.Context, op string, want *selection, after string) (page []candidate, last string, more bool, err error) {
+// candidates returns the documents after a name, at most that many kept ones, in order, where to go on, and whether there are more.
+func (s *Service) candidates(ctx context.Context, op string, want *selection, after string, most int) (page []candidate, last string, more bool, err error) {
 	tenant := access.Tenant(ctx)
 	start, n := want.start(), 0
 	rng := headsKey(tenant).Range()
@@ -97,7 +97,7 @@ func (s *Service) candidates(ctx context.Context, op string, want *selection, af
 	} else {
 		rng.Start = headKey(tenant, start)
 	}
-	rng.Limit = readAtOnce
+	rng.Limit = most
 	err = s.view(ctx, op, func(ctx context.Context, r store.Reader) error {
 		page, n = nil, 0
 		for e, err := range s.heads.Scan(ctx, r, rng) {
@@ -123,7 +123,7 @@ func (s *Service) candidates(ctx context.Context, op string, want *selection, af
 		return nil, "", false, err
 	}
 	end := ""
-	if n == readAtOnce {
+	if n == most {
 		end = last
 	}
 	for _, name := range s.order {
