@@ -2,14 +2,17 @@ package httptransport_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +46,9 @@ type world struct {
 	url   string
 	host  string // host:port
 
+	inner   http.Handler
+	instead atomic.Pointer[http.Handler]
+
 	mu    sync.Mutex
 	known map[transport.Address]ed25519.PublicKey
 }
@@ -55,6 +61,10 @@ func certificates(t testing.TB) *httptransport.SelfSignedFiles {
 }
 
 func newWorld(t testing.TB, change func(*httptransport.ServerConfig)) *world {
+	return newWorldHost(t, change, nil)
+}
+
+func newWorldHost(t testing.TB, change func(*httptransport.ServerConfig), host func(*http.Server)) *world {
 	w := &world{t: t, files: certificates(t), known: make(map[transport.Address]ed25519.PublicKey)}
 	cfg := httptransport.ServerConfig{Key: w.key, Poll: 2 * time.Second}
 	if change != nil {
@@ -68,6 +78,18 @@ func newWorld(t testing.TB, change func(*httptransport.ServerConfig)) *world {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/node/", w.srv.Handler())
 	w.http = &http.Server{Handler: mux, TLSConfig: httptransport.ServerTLS(get), ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet()}
+	if host != nil {
+		host(w.http)
+	}
+	inner := w.http.Handler
+	w.http.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if h := w.instead.Load(); h != nil {
+			(*h).ServeHTTP(rw, r)
+			return
+		}
+		inner.ServeHTTP(rw, r)
+	})
+	w.inner = inner
 	served := make(chan struct{})
 	go func() { defer close(served); w.http.ServeTLS(l, "", "") }()
 	w.host = l.Addr().String()
@@ -79,6 +101,9 @@ func newWorld(t testing.TB, change func(*httptransport.ServerConfig)) *world {
 	})
 	return w
 }
+
+// setHandler puts a handler before the server's own.
+func (w *world) setHandler(h http.Handler) { w.instead.Store(&h) }
 
 func (w *world) know(a transport.Address) {
 	w.mu.Lock()
@@ -196,3 +221,27 @@ func dirOf(file string) string { return filepath.Dir(file) }
 
 // renew damages a file.
 func renew(t testing.TB, file string) { write(t, file, []byte("no certificate")) }
+
+// changing is a signer whose key changes.
+type changing struct {
+	mu  sync.Mutex
+	key ed25519.PrivateKey
+}
+
+func (c *changing) set(k ed25519.PrivateKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.key = k
+}
+
+func (c *changing) now() ed25519.PrivateKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.key
+}
+
+func (c *changing) Public() crypto.PublicKey { return c.now().Public() }
+
+func (c *changing) Sign(r io.Reader, b []byte, o crypto.SignerOpts) ([]byte, error) {
+	return c.now().Sign(r, b, o)
+}
