@@ -13,6 +13,7 @@ type collector struct {
 	file    string
 	local   bool
 	root    *Value
+	tagged  []*Value // values with a YAML tag
 	list    Findings
 	parents map[*Value]link // made with the first finding that needs a path
 }

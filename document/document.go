@@ -198,7 +198,7 @@ func (c *collector) read(d *Document) {
 	case JSON:
 		d.Root, bad = scanJSON(text, lim)
 	case YAML:
-		d.Root, bad = scanYAML(text, lim)
+		d.Root, c.tagged, bad = scanYAML(text, lim)
 	case TEXT:
 		d.Calendar = c.calendar(text, d.Kind)
 		if d.Kind == "" {

@@ -94,6 +94,13 @@ func (c *collector) document(d *Document) {
 		return
 	}
 	switch d.Kind {
+	case CloudFormation, ConformancePackTemplate, QuickSetup:
+	default:
+		for _, v := range c.tagged {
+			c.at(v, Error, "tag", "the tag %s means something only in CloudFormation templates: remove it", clip(v.tag))
+		}
+	}
+	switch d.Kind {
 	case Command, Policy:
 		c.command(d)
 	case Automation:

@@ -14,6 +14,10 @@ func (d *Document) JSON() []byte { return d.Root.appendTo(nil) }
 
 // appendTo writes a value of a document; template tags become CloudFormation's long form.
 func (v *Value) appendTo(out []byte) []byte {
+	if v.Tag() != "" {
+		out = append(appendString(append(out, '{'), v.function()), ':')
+		return append(v.untagged().appendTo(out), '}')
+	}
 	switch v.Kind() {
 	case Bool:
 		return strconv.AppendBool(out, v.truth)

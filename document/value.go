@@ -146,8 +146,12 @@ func (v *Value) integer() (n int64, ok bool) {
 }
 
 // Go returns the value as Go values: nil, bool, int64 (float64, or the literal as a string where neither is exact enough), string, []any,
-// map[string]any. The result is the caller's.
+// map[string]any. A value with a tag of the template kinds becomes CloudFormation's long form: !Sub x is {"Fn::Sub": x}. The result is the
+// caller's.
 func (v *Value) Go() any {
+	if v.Tag() != "" {
+		return map[string]any{v.function(): v.untagged().Go()}
+	}
 	switch v.Kind() {
 	case Bool:
 		return v.truth
@@ -179,4 +183,24 @@ func number(s string) any {
 		return f
 	}
 	return s
+}
+
+// function is the long form of the value's tag.
+func (v *Value) function() string {
+	switch name := strings.TrimLeft(v.tag, "!"); name {
+	case "Ref", "Condition":
+		return name
+	default:
+		return "Fn::" + name
+	}
+}
+
+// untagged is the value without its tag; !GetAtt a.b takes a list in its long form.
+func (v *Value) untagged() *Value {
+	u := *v
+	u.tag = ""
+	if a, b, ok := strings.Cut(v.text, "."); ok && v.kind == String && v.tag == "!GetAtt" {
+		u = Value{kind: List, line: v.line, column: v.column, items: []*Value{{kind: String, text: a}, {kind: String, text: b}}}
+	}
+	return &u
 }

@@ -15,37 +15,37 @@ import (
 )
 
 // scanYAML reads src into Values with the YAML library's nodes, keeping places. Scalars resolve by the core schema of YAML 1.2; dates stay
-// text, and so do yes, no, on and off. Duplicate keys are refused; aliases are allowed within the node limit.
-func scanYAML(src []byte, lim *limits) (*Value, []trouble) {
+// text, and so do yes, no, on and off. Duplicate keys are refused; aliases are allowed within the node limit. It returns the values that have a
+// tag besides.
+func scanYAML(src []byte, lim *limits) (root *Value, tagged []*Value, bad []trouble) {
 	if at := crowded(src); at >= 0 {
-		return nil, []trouble{{code: "too-many-values", line: 1 + bytes.Count(src[:at], []byte("\n")), column: 1,
+		return nil, nil, []trouble{{code: "too-many-values", line: 1 + bytes.Count(src[:at], []byte("\n")), column: 1,
 			msg: "the text has too many values for its size: put long lists into strings, or split the document"}}
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithV4Defaults(), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(lim.depth))))
 	if err != nil {
-		return nil, []trouble{yamlError(err, lim)}
+		return nil, nil, []trouble{yamlError(err, lim)}
 	}
 	var docs [2]yaml.Node
 	for i := range docs {
 		if err := loader.Load(&docs[i]); err != nil && !errors.Is(err, io.EOF) {
-			return nil, []trouble{yamlError(err, lim)}
+			return nil, nil, []trouble{yamlError(err, lim)}
 		}
 	}
 	r := &reader{limit: lim}
 	if more := top(&docs[1]); more != nil && (more.Kind != yaml.ScalarNode || more.Value != "") {
-		return nil, []trouble{{code: "many-documents", line: more.Line, column: more.Column, msg: "a second YAML document in one text: only one is read, remove the other"}}
+		return nil, nil, []trouble{{code: "many-documents", line: more.Line, column: more.Column, msg: "a second YAML document in one text: only one is read, remove the other"}}
 	}
-	var root *Value
 	if first := top(&docs[0]); first != nil {
 		root = r.value(first, 1)
 	}
 	if r.stop != nil {
-		return nil, append(r.bad, *r.stop)
+		return nil, nil, append(r.bad, *r.stop)
 	}
 	if root == nil {
 		root = &Value{line: 1, column: 1}
 	}
-	return root, r.bad
+	return root, r.tagged, r.bad
 }
 
 // top returns the topmost value of a document, nil when there is none.
@@ -120,6 +120,8 @@ type reader struct {
 	arena []Value
 	bad   []trouble
 	stop  *trouble
+
+	tagged []*Value
 }
 
 // shared is the value of an anchor, and how many nodes it stands for.
@@ -163,6 +165,9 @@ func (r *reader) value(n *yaml.Node, depth int) *Value {
 		r.open[n] = true
 	}
 	v := r.plain(n, depth)
+	if v != nil && v.tag != "" && len(r.tagged) < mostFindings {
+		r.tagged = append(r.tagged, v)
+	}
 	if n.Anchor != "" {
 		delete(r.open, n)
 		r.done[n] = shared{v, r.nodes - before + 1}

@@ -16,7 +16,7 @@ import (
 )
 
 func TestYAMLScalars(t *testing.T) {
-	v, bad := scanYAML([]byte(`
+	v, _, bad := scanYAML([]byte(`
 a: 2012-10-17
 b: yes
 c: 0755
@@ -42,7 +42,7 @@ t: 12:30:45
 `), wide)
 	require.Empty(t, bad)
 	require.Equal(t, map[string]any{"a": "2012-10-17", "b": "yes", "c": "0755", "d": "1", "e": int64(1), "f": true, "g": nil, "h": nil, "i": 1.5, "j": "0x1f",
-		"k": "${x}", "l": "1_000", "m": ".5", "n": "two\nlines\n", "o": int64(9007199254740993), "p": int64(0), "q": 1000.0, "r": "off",
+		"k": map[string]any{"Fn::Sub": "${x}"}, "l": "1_000", "m": ".5", "n": "two\nlines\n", "o": int64(9007199254740993), "p": int64(0), "q": 1000.0, "r": "off",
 		"s": "123456789012345678901234567890", "t": "12:30:45"}, v.Go())
 	require.Equal(t, "!Sub", v.Get("k").Tag())
 	line, column := v.Get("d").Place()
@@ -61,7 +61,7 @@ func TestYAMLRefused(t *testing.T) {
 		{strings.Repeat("[", 100), "", "too-deep", "64"},
 		{strings.Repeat("- ", 100) + "x", "", "too-deep", "64"},
 	} {
-		_, bad := scanYAML([]byte(c.src), wide)
+		_, _, bad := scanYAML([]byte(c.src), wide)
 		require.NotEmpty(t, bad, c.src)
 		require.Equal(t, c.code, bad[0].code, "%s: %v", c.src, bad)
 		require.Contains(t, bad[0].msg, c.say, c.src)
@@ -72,7 +72,7 @@ func TestYAMLRefused(t *testing.T) {
 }
 
 func TestYAMLAliasesCount(t *testing.T) {
-	v, bad := scanYAML([]byte("a: &x [1, 2]\nb: *x\nc: &k key\n"), wide)
+	v, _, bad := scanYAML([]byte("a: &x [1, 2]\nb: *x\nc: &k key\n"), wide)
 	require.Empty(t, bad)
 	require.Equal(t, []any{int64(1), int64(2)}, v.Get("b").Go())
 
@@ -81,7 +81,7 @@ func TestYAMLAliasesCount(t *testing.T) {
 	for i := 1; i < 9; i++ {
 		fmt.Fprintf(&bomb, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1)
 	}
-	_, bad = scanYAML([]byte(bomb.String()), &limits{depth: 64, nodes: 10_000})
+	_, _, bad = scanYAML([]byte(bomb.String()), &limits{depth: 64, nodes: 10_000})
 	require.Equal(t, "too-many-values", bad[0].code)
 	require.Greater(t, bad[0].line, 1)
 }
@@ -177,7 +177,7 @@ func TestYAMLAndJSONAgree(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		ys, bad := scanYAML(text, wide)
+		ys, _, bad := scanYAML(text, wide)
 		if bad != nil {
 			if strings.Contains(bad[0].msg, "control characters") || bad[0].code == "merge-key" {
 				t.Skip(bad)
@@ -197,7 +197,7 @@ func FuzzYAML(f *testing.F) {
 	}
 	lim := &limits{depth: 16, nodes: 500}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		v, bad := scanYAML(src, lim)
+		v, _, bad := scanYAML(src, lim)
 		for _, b := range bad {
 			if b.line < 1 || b.column < 1 || b.msg == "" {
 				t.Fatalf("no place: %+v", b)
