@@ -122,6 +122,19 @@ func TestRunRemoteScriptSteps(t *testing.T) {
 	require.Equal(t, map[string]any{"url": "https://example.org/a.sh"}, bound.Steps("Linux")[0].Inputs["sourceInfo"])
 }
 
+// AWS-RunDocument fetches one file under a name that it then runs, since only a path says where a fetched document lies.
+func TestRunDocumentSteps(t *testing.T) {
+	bound, err := builtin(t, "AWS-RunDocument").Bind(map[string][]string{"sourceType": {"S3"}, "sourceInfo": {`{"path":"https://example.org/doc.yaml"}`}, "documentParameters": {`{"a":"b"}`}}, nil)
+	require.NoError(t, err)
+	for _, platform := range []string{"Linux", "Windows", "MacOS"} {
+		steps := bound.Steps(platform)
+		require.Len(t, steps, 2)
+		require.Equal(t, []document.Verdict{document.Run, document.Run}, []document.Verdict{steps[0].Verdict, steps[1].Verdict})
+		require.Equal(t, steps[0].Inputs["destinationPath"], steps[1].Inputs["documentPath"])
+		require.Equal(t, map[string]any{"a": "b"}, steps[1].Inputs["documentParameters"])
+	}
+}
+
 // Built-in documents are everybody's, belong to Amazon as on AWS, and have one version.
 func TestBuiltinsInTheLibrary(t *testing.T) {
 	s := service(nil)
