@@ -50,6 +50,8 @@ type Options struct {
 	Observe func(Commit)
 	// Logger is told when the store becomes read-only and when it recovers; nil is silence.
 	Logger *slog.Logger
+
+	failNext func(tx *bolt.Tx) error // in the place of commits; for tests of this package
 }
 
 func (o *Options) withDefaults() Options {
@@ -87,9 +89,8 @@ type Store struct {
 	swapped chan struct{}  // while a failed engine is being replaced: closed afterwards
 
 	// The committer's own.
-	retired  []*engine               // taken out of use by a failure and perhaps still read through
-	needed   int64                   // bytes that the last failed commit would have needed
-	failNext func(tx *bolt.Tx) error // replaces commits; for tests
+	retired []*engine // taken out of use by a failure and perhaps still read through
+	needed  int64     // bytes that the last failed commit would have needed
 
 	wake chan struct{} // there is something in the queue, or the store was closed
 	done chan struct{} // the committer has ended

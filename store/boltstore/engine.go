@@ -150,6 +150,9 @@ func openEngine(path string, maxSize int64) (e *engine, err error) {
 		if tx.Size() > info.Size() {
 			return &DamagedError{fmt.Sprintf("%s has %d bytes and should have %d", path, info.Size(), tx.Size())}
 		}
+		if err := verify(e.file, tx, e.db.Info().PageSize, false, func() error { return nil }); err != nil {
+			return fmt.Errorf("boltstore: %s: %w", path, err)
+		}
 		own := tx.Bucket(bucketOwn)
 		if own == nil || tx.Bucket(bucketData) == nil {
 			return fmt.Errorf("boltstore: %s is a bbolt file, but not one of fleetwright's; give another path", path)

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"iter"
 	"runtime/debug"
 	"sync"
@@ -67,7 +68,7 @@ func (r *reader) Get(ctx context.Context, key []byte) (v []byte, err error) {
 	if v = r.bucket.Get(key); v == nil {
 		return nil, store.ErrNotFound
 	}
-	return append(make([]byte, 0, len(v)), v...), nil
+	return keep(v)
 }
 
 // GetMany implements store.Reader.
@@ -81,10 +82,20 @@ func (r *reader) GetMany(ctx context.Context, keys [][]byte) (out [][]byte, err 
 	out = make([][]byte, len(keys))
 	for i, k := range keys {
 		if v := r.bucket.Get(k); v != nil {
-			out[i] = append(make([]byte, 0, len(v)), v...)
+			if out[i], err = keep(v); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return out, nil
+}
+
+// keep copies a value of the engine. A length that cannot be is damage, and must not be asked of the memory.
+func keep(v []byte) ([]byte, error) {
+	if len(v) > store.MaxValue {
+		return nil, &DamagedError{fmt.Sprintf("a value of %d bytes", len(v))}
+	}
+	return append(make([]byte, 0, len(v)), v...), nil
 }
 
 // Scan implements store.Reader.
@@ -156,6 +167,9 @@ func (r *reader) fetch(ctx context.Context, a *ahead) (err error) {
 		if k == nil || !a.rng.Reverse && a.rng.End != nil && bytes.Compare(k, a.rng.End) >= 0 || a.rng.Reverse && bytes.Compare(k, a.rng.Start) < 0 {
 			a.end = true
 			return nil
+		}
+		if len(k) > store.MaxKey || len(v) > store.MaxValue {
+			return &DamagedError{fmt.Sprintf("a key of %d bytes with a value of %d", len(k), len(v))}
 		}
 		a.buf = append(append(a.buf, k...), v...)
 		a.lens = append(a.lens, [2]int{len(k), len(v)})

@@ -10,8 +10,8 @@ import (
 
 // sync commits tx; a test may put a failure in its place.
 func (s *Store) sync(tx *bolt.Tx) error {
-	if s.failNext != nil {
-		return s.failNext(tx)
+	if s.opts.failNext != nil {
+		return s.opts.failNext(tx)
 	}
 	return commit(tx)
 }
@@ -22,6 +22,7 @@ func (s *Store) sync(tx *bolt.Tx) error {
 func (s *Store) fail(cause error, id int, bytes int64) error {
 	readOnly := fmt.Errorf("%w: a commit failed, reads go on, the store tries again every %v: %w", store.ErrReadOnly, s.opts.RetryEvery, cause)
 	s.mu.Lock()
+	first := s.failed == nil
 	s.failed = readOnly
 	old := s.eng
 	s.eng = nil
@@ -34,7 +35,9 @@ func (s *Store) fail(cause error, id int, bytes int64) error {
 		s.mu.Unlock()
 	}()
 	s.needed = min(max(s.needed, 2*bytes), store.MaxTxBytes)
-	s.opts.Logger.Error("the store cannot write", "path", s.path, "cause", cause)
+	if first {
+		s.opts.Logger.Error("the store cannot write", "path", s.path, "cause", cause)
+	}
 	if old != nil {
 		unlock(old.file)
 		_ = s.retire(old)
@@ -67,7 +70,7 @@ func (s *Store) reopen() (last int, err error) {
 	return last, nil
 }
 
-// recover makes a store that cannot write try: with a commit of as much as failed, so that there is room for it, and only
+// recover makes a store that cannot write try: with a commit of as much as failed, so that there is room for it, then of less and less, and only
 // when nobody reads through an older opening, whose pages this one does not know to be in use. It is called by the committer alone.
 func (s *Store) recover() {
 	s.mu.Lock()
@@ -89,9 +92,10 @@ func (s *Store) recover() {
 		}
 		eng = s.eng
 	}
-	filler := make([]byte, s.needed+64<<10)
+	filler := make([]byte, s.needed+4<<10)
 	for _, put := range []bool{true, false} {
 		if err := s.probe(eng, filler, put); err != nil {
+			s.needed /= 2 // in the end little is enough: what makes room must be able to delete
 			_ = s.fail(err, 0, 0)
 			return
 		}
