@@ -106,8 +106,9 @@ func render(pulled map[string]map[string][]string) string {
 
 // compareGolden returns one sentence for each package whose pulled packages are not those of the golden.
 func compareGolden(want, got string) []string {
-	blocks := func(text string) map[string][]string {
-		out := map[string][]string{}
+	type dep struct{ mod, pkg string }
+	blocks := func(text string) map[string][]dep {
+		out := map[string][]dep{}
 		pkg := ""
 		for line := range strings.Lines(text) {
 			line = strings.TrimRight(line, "\n")
@@ -116,7 +117,7 @@ func compareGolden(want, got string) []string {
 			case line[0] == '\t':
 				mod, pkgs, _ := strings.Cut(line[1:], ": ")
 				for p := range strings.FieldsSeq(pkgs) {
-					out[pkg] = append(out[pkg], mod+strings.TrimPrefix(p, "."))
+					out[pkg] = append(out[pkg], dep{mod, mod + strings.TrimPrefix(p, ".")})
 				}
 			default:
 				pkg = line
@@ -128,23 +129,26 @@ func compareGolden(want, got string) []string {
 	w, g := blocks(want), blocks(got)
 	names := maps.Clone(w)
 	maps.Copy(names, g)
+	// missing names what a has and b has not: a whole module by its path, else the package.
+	missing := func(a, b []dep) []string {
+		var out []string
+		for _, d := range a {
+			name := d.pkg
+			if !slices.ContainsFunc(b, func(o dep) bool { return o.mod == d.mod }) {
+				name = d.mod
+			}
+			if !slices.Contains(b, d) && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+		return out
+	}
 	var out []string
 	for _, pkg := range slices.Sorted(maps.Keys(names)) {
-		var grew, shrank []string
-		for _, d := range g[pkg] {
-			if !slices.Contains(w[pkg], d) {
-				grew = append(grew, d)
-			}
-		}
-		for _, d := range w[pkg] {
-			if !slices.Contains(g[pkg], d) {
-				shrank = append(shrank, d)
-			}
-		}
-		if len(grew) > 0 {
+		if grew := missing(g[pkg], w[pkg]); len(grew) > 0 {
 			out = append(out, fmt.Sprintf("importing %s now also pulls %s: everyone who imports it pays for that", pkg, strings.Join(grew, ", ")))
 		}
-		if len(shrank) > 0 {
+		if shrank := missing(w[pkg], g[pkg]); len(shrank) > 0 {
 			out = append(out, fmt.Sprintf("importing %s no longer pulls %s", pkg, strings.Join(shrank, ", ")))
 		}
 	}
@@ -235,8 +239,8 @@ func TestDependenciesBites(t *testing.T) {
 		goPackage{ImportPath: module + "/extra", Module: mod(module), Imports: []string{"example.org/big/v2/deep"}})
 	grown[4].Imports = []string{module + "/document", module + "/extra"}
 	require.Equal(t, []string{
-		"importing command now also pulls example.org/big/v2/deep: everyone who imports it pays for that",
-		"importing extra now also pulls example.org/big/v2/deep: everyone who imports it pays for that",
+		"importing command now also pulls example.org/big/v2: everyone who imports it pays for that",
+		"importing extra now also pulls example.org/big/v2: everyone who imports it pays for that",
 	}, compareGolden(want, render(pulls(grown))))
 
 	lighter := slices.Clone(base)
