@@ -78,6 +78,9 @@ func pulls(list []goPackage) map[string]map[string][]string {
 		if short == "" {
 			short = "."
 		}
+		if r, _ := find(table, short); r.floor == hosts {
+			continue // nobody imports a program
+		}
 		out[short] = map[string][]string{}
 		for _, dep := range slices.Sorted(maps.Keys(visit(p.ImportPath))) {
 			if m := byPath[dep].Module; m != nil && m.Path != module {
