@@ -257,6 +257,15 @@ func TestR04KindsGoOneWay(t *testing.T) {
 	e := run("m-1")
 	e.Kind = "dance"
 	require.ErrorIs(t, refused(t, w.node, seal(t, w.controller, w.node, e), know(w.controller), "an unknown kind"), ErrMalformed)
+	require.ErrorIs(t, refused(t, w.controller, seal(t, w.node, w.controller, e), know(w.node), "an unknown kind from a node"), ErrMalformed)
+}
+
+// TestMITMSealsOfTooLittle: what is sealed well may still be too short to hold a signature.
+func TestMITMSealsOfTooLittle(t *testing.T) {
+	w := newWorld(t)
+	for n := range 140 {
+		require.ErrorIs(t, refused(t, w.node, reseal(t, "default", w.node, make([]byte, n)), know(w.controller), "zeros"), ErrMalformed)
+	}
 }
 
 func TestContextsKeepSignaturesApart(t *testing.T) {

@@ -236,6 +236,20 @@ func TestOpeningAgainAsksNobody(t *testing.T) {
 	require.Zero(t, x.cache.len())
 }
 
+func TestTheCacheTellsEverythingApart(t *testing.T) {
+	w := Wrapped{KeyID: "k", Data: []byte("data")}
+	seen := map[[32]byte]bool{cacheKey(w, []byte("aad")): true}
+	for _, c := range []struct {
+		w   Wrapped
+		aad string
+	}{{Wrapped{KeyID: "j", Data: w.Data}, "aad"}, {Wrapped{KeyID: "k", Data: []byte("dato")}, "aad"}, {w, "aae"}, {w, ""}, {Wrapped{KeyID: "kd", Data: []byte("ata")}, "aad"},
+		{Wrapped{KeyID: "k", Data: []byte("dataa")}, "ad"}} {
+		k := cacheKey(c.w, []byte(c.aad))
+		require.False(t, seen[k], "%v", c)
+		seen[k] = true
+	}
+}
+
 func TestOnlyWhatOpensIsRemembered(t *testing.T) {
 	x := NewBox(newOne(t), nil)
 	c := sealed(t, x, "v")

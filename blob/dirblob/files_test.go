@@ -1,6 +1,7 @@
 package dirblob_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +133,44 @@ func TestDeleteLeavesNoEmptyDirectories(t *testing.T) {
 	require.Equal(t, []string{"a", "a/x="}, files(t, dir))
 	require.NoError(t, s.Delete(t.Context(), "a/x"))
 	require.Empty(t, files(t, dir))
+}
+
+func TestKeysThatDifferInCaseHaveNamesThatDifferInMore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "blobs")
+	s := open(t, dir, nil)
+	for _, k := range []string{"readme", "Readme", "README", "D/x", "d/x", strings.Repeat("A", 128), strings.Repeat("a", 128), strings.Repeat("A", 127) + "B"} {
+		put(t, s, k, k)
+	}
+	folded := map[string]bool{}
+	for _, f := range files(t, dir) {
+		folded[strings.ToLower(f)] = true
+	}
+	require.Len(t, folded, 10)
+}
+
+// TestPutAndDeleteGetAlong: a Put into a tree that is deleted over and over may lose its blob to the Delete, but neither fails.
+func TestPutAndDeleteGetAlong(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "blobs"), &dirblob.Options{NoSync: true})
+	var wg sync.WaitGroup
+	for w := range 3 {
+		wg.Go(func() {
+			for range 400 {
+				if _, err := s.Put(context.Background(), "d/e/"+string(rune('a'+w)), strings.NewReader("x")); err != nil {
+					t.Errorf("Put: %v", err)
+					return
+				}
+				if w == 0 {
+					if err := s.Delete(context.Background(), "d/e"); err != nil {
+						t.Errorf("Delete: %v", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	put(t, s, "d/e/a", "last")
+	require.Equal(t, "last", get(t, s, "d/e/a"))
 }
 
 // TestFileNamesHaveNoCase: two keys never share a file, also where "A" and "a" are one name.

@@ -230,6 +230,16 @@ func TestEveryBitOfTheFileCounts(t *testing.T) {
 	}
 }
 
+func TestADamagedKeyIsNamed(t *testing.T) {
+	path, k := create(t, nil)
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	key := base64.StdEncoding.EncodeToString(keysIn(t, path)[0])
+	require.NoError(t, os.WriteFile(path, bytes.Replace(raw, []byte(key), []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 1), 0o600))
+	_, err = localkeys.Open(path, nil)
+	require.ErrorContains(t, err, k.Primary()+" does not match its check value")
+}
+
 func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 	path, _ := create(t, options("x"))
 	good, err := os.ReadFile(path)
