@@ -373,18 +373,7 @@ func (c *collector) runbookInputs(d *Document, s *Step) {
 		}
 		s.inputs = append(s.inputs, input{name, f.Value})
 	}
-	if s.spec != nil {
-		for i := range s.spec.Inputs {
-			in := &s.spec.Inputs[i]
-			if v := s.given(in.Name); in.Required && (v == nil || v.Kind() == Null) {
-				at := s.Inputs
-				if at == nil {
-					at = s.Source
-				}
-				c.at(at, Error, "input-missing", "step %q needs input %s of %s", clip(s.Name), in.Name, s.Action)
-			}
-		}
-	}
+	c.required(s)
 	switch s.Action {
 	case "aws:branch":
 		c.branch(s)

@@ -1,21 +1,12 @@
 package document
 
-var (
-	linux   = []string{"Linux"}
-	windows = []string{"Windows"}
-	unix    = []string{"Linux", "MacOS"}
-	both    = []string{"Linux", "Windows"}
-
-	v12 = []string{"1.2", "2.0", "2.2"}
-	v20 = []string{"2.0", "2.2"}
-	v22 = []string{"2.2"}
-)
-
 // builtin is the table of AWS's actions: what the plugin reference says (P11 to P15), widened where documents of AWS's own do more.
 func builtin() []ActionSpec { return append(plugins(), steps()...) }
 
 // plugins are the actions of Command documents.
 func plugins() []ActionSpec {
+	windows, unix, both := []string{"Windows"}, []string{"Linux", "MacOS"}, []string{"Linux", "Windows"}
+	v12, v20, v22 := []string{"1.2", "2.0", "2.2"}, []string{"2.0", "2.2"}, []string{"2.2"}
 	script := func(name, shell string, on []string) ActionSpec {
 		return ActionSpec{Name: name, Schemas: v12, Platforms: on, Shell: shell, Inputs: []InputSpec{
 			{Name: "runCommand", Type: ListInput, Required: true},

@@ -203,6 +203,33 @@ func (c *collector) inputs(d *Document, s *Step) {
 			c.timeout(f.Value)
 		}
 	}
+	c.required(s)
+}
+
+// required checks that no input is missing that the action cannot do without.
+func (c *collector) required(s *Step) {
+	if s.spec == nil {
+		return
+	}
+	for i := range s.spec.Inputs {
+		in := &s.spec.Inputs[i]
+		if v := s.given(in.Name); !in.Required || v != nil && v.Kind() != Null {
+			continue
+		}
+		at := s.Inputs
+		if at == nil {
+			at = s.Source
+		}
+		if s.Automation != nil {
+			c.at(at, Error, "input-missing", "step %q needs input %s of %s", clip(s.Name), in.Name, s.Action)
+			continue
+		}
+		hint := "" // AWS accepts a Command document like this; the step fails on the node
+		if s.Inputs.Get("commands") != nil && in.Name == "runCommand" {
+			hint = "; since schema 2.0 commands is called runCommand"
+		}
+		c.at(at, Warning, "input-missing", "step %q always fails: %s needs input %s%s", clip(s.Name), s.Action, in.Name, hint)
+	}
 }
 
 // inputType checks the type of one input; where a placeholder stands alone the type is known only when it is bound.
