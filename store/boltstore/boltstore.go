@@ -51,7 +51,9 @@ type Options struct {
 	// Logger is told when the store becomes read-only and when it recovers; nil is silence.
 	Logger *slog.Logger
 
-	failNext func(tx *bolt.Tx) error // in the place of commits; for tests of this package
+	// For tests of this package: what takes the place of commits, and how much to map ahead.
+	failNext func(tx *bolt.Tx) error
+	mapAhead int
 }
 
 func (o *Options) withDefaults() Options {
@@ -64,6 +66,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if out.RetryEvery <= 0 {
 		out.RetryEvery = DefaultRetryEvery
+	}
+	if out.mapAhead == 0 {
+		out.mapAhead = mapAhead
 	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
@@ -118,7 +123,7 @@ func Open(ctx context.Context, path string, opts *Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{path: path, opts: o, lock: lock, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	if s.eng, err = openEngine(path, o.MaxSize); err != nil {
+	if s.eng, err = openEngine(path, &o); err != nil {
 		lock.release()
 		return nil, err
 	}

@@ -115,7 +115,7 @@ func syncDir(dir string) error {
 }
 
 // openEngine opens a file that exists and checks that it is one of boltstore's and not cut short.
-func openEngine(path string, maxSize int64) (e *engine, err error) {
+func openEngine(path string, o *Options) (e *engine, err error) {
 	e = &engine{gone: make(chan struct{})}
 	defer func() {
 		switch {
@@ -135,8 +135,8 @@ func openEngine(path string, maxSize int64) (e *engine, err error) {
 		Timeout:         time.Second,
 		FreelistType:    bolt.FreelistMapType,
 		NoStatistics:    true,
-		MaxSize:         int(maxSize),
-		InitialMmapSize: mapSize(info.Size()),
+		MaxSize:         int(o.MaxSize),
+		InitialMmapSize: mapSize(info.Size(), o.mapAhead),
 		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
 			f, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
 			e.file = f
@@ -166,11 +166,11 @@ func openEngine(path string, maxSize int64) (e *engine, err error) {
 }
 
 // mapSize returns how much to map of a file of so many bytes. Elsewhere than on Windows address space costs nothing.
-func mapSize(size int64) int {
-	if mapAhead == 0 || runtime.GOOS == "windows" {
+func mapSize(size int64, ahead int) int {
+	if ahead == 0 || runtime.GOOS == "windows" {
 		return 0
 	}
-	return int(max(mapAhead, 2*min(size, 1<<40)))
+	return int(max(int64(ahead), 2*min(size, 1<<40)))
 }
 
 // openError gives the engine's errors about a bad file their kind.

@@ -53,7 +53,7 @@ func (s *Store) fail(cause error, id int, bytes int64) error {
 // reopen opens the file for reading what the disk has, and returns the number of the last commit in it.
 func (s *Store) reopen() (last int, err error) {
 	forget(s.path)
-	e, err := openEngine(s.path, s.opts.MaxSize)
+	e, err := openEngine(s.path, &s.opts)
 	if err != nil {
 		s.opts.Logger.Error("the store cannot be opened again", "path", s.path, "cause", err)
 		return 0, err
