@@ -314,6 +314,7 @@ func (c *collector) stepOutputs(f *Field) (out []Output) {
 		c.at(f.Value, Error, "type", "outputs of a step must be a list of maps with Name, Selector and Type, not a %s", f.Value.Kind())
 		return nil
 	}
+	seen := make(map[string]*Value, len(f.Value.items))
 	for _, it := range f.Value.items {
 		if it.Kind() != Map {
 			c.at(it, Error, "type", "an output of a step must be a map with Name, Selector and Type, not a %s", it.Kind())
@@ -341,9 +342,11 @@ func (c *collector) stepOutputs(f *Field) (out []Output) {
 		if o.Selector == "" {
 			c.at(it, Error, "output-selector", "output %s has no Selector", clip(o.Name))
 		}
-		if i := slices.IndexFunc(out, func(p Output) bool { return p.Name == o.Name }); i >= 0 {
-			line, _ := out[i].Source.Place()
+		if first, ok := seen[o.Name]; ok {
+			line, _ := first.Place()
 			c.at(it, Error, "output-twice", "output %s is declared twice, first at line %d", clip(o.Name), line)
+		} else {
+			seen[o.Name] = it
 		}
 		out = append(out, o)
 	}

@@ -2,7 +2,9 @@ package document_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,4 +81,72 @@ func BenchmarkSteps(b *testing.B) {
 	for b.Loop() {
 		bound.Steps("Linux")
 	}
+}
+
+// BenchmarkCorpus: parse and check the real documents; a thousand of them are to take less than 1.5 s.
+func BenchmarkCorpus(b *testing.B) {
+	dir := corpusDir(b)
+	var texts [][]byte
+	for _, row := range table(b, "MANIFEST.tsv") {
+		src, err := os.ReadFile(dir + "/documents/" + row["stored_at"])
+		require.NoError(b, err)
+		texts = append(texts, src)
+	}
+	for b.Loop() {
+		for _, src := range texts {
+			if d, err := document.Parse(src, &document.Options{MaxSize: -1}); err == nil {
+				d.Check()
+			}
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/float64(len(texts))*1000, "s/1000docs")
+}
+
+// BenchmarkLinear: ten times the text takes about ten times as long; the ratio of the time per byte is printed.
+func BenchmarkLinear(b *testing.B) {
+	for name, make := range map[string]func(n int) string{
+		"json steps": func(n int) string {
+			return `{"schemaVersion":"2.2","parameters":{"p":{"type":"String","allowedPattern":"^[a-z ]+$"}},"mainSteps":[` + repeat(`{"action":"aws:runShellScript","name":"s%d","inputs":{"runCommand":["echo {{ p }}"]}}`, n/90) + `]}`
+		},
+		"json one line": func(n int) string {
+			return `{"schemaVersion":"2.2","parameters":{"p":{"type":"String","allowedPattern":"^[a-z ]+$"}},"mainSteps":[{"action":"aws:runShellScript","name":"s","inputs":{"runCommand":["` + strings.Repeat("{{ p }}'x' ", n/11) + `"]}}]}`
+		},
+		"json parameters": func(n int) string {
+			return `{"schemaVersion":"2.2","parameters":{` + repeat(`"p%d":{"type":"String"}`, n/40) + `},"mainSteps":[{"action":"aws:runShellScript","name":"s","inputs":{"runCommand":[` + repeat(`"{{ p%d }}"`, n/40) + `]}}]}`
+		},
+		"json findings": func(n int) string {
+			return `{"schemaVersion":"0.3","mainSteps":[` + repeat(`{"name":"s%d","action":"aws:pause","inputs":{"x":"{{ no.way }}"},"nextStep":"nowhere","outputs":[{"Name":"a"}]}`, n/110) + `]}`
+		},
+		"yaml": func(n int) string {
+			return "schemaVersion: '2.2'\nmainSteps:\n- action: aws:runShellScript\n  name: s\n  inputs:\n    runCommand:\n" + strings.Repeat("    - echo a line of a script, not short\n", n/42)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			small, large := []byte(make(1<<20)), []byte(make(10<<20))
+			each := func(src []byte) time.Duration {
+				t0 := time.Now()
+				if d, err := document.Parse(src, &document.Options{MaxSize: -1}); err == nil {
+					d.Check()
+				}
+				return time.Since(t0)
+			}
+			var a, z time.Duration
+			for b.Loop() {
+				a, z = a+each(small), z+each(large)
+			}
+			b.ReportMetric(float64(z)/float64(a)/10, "ratio")
+			b.ReportMetric(float64(z.Milliseconds())/float64(b.N), "ms/10MB")
+		})
+	}
+}
+
+func repeat(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, strings.ReplaceAll(format, "%d", "%[1]d"), i)
+	}
+	return b.String()
 }

@@ -278,9 +278,10 @@ func (c *collector) allowed(p *Parameter, v any) {
 		if p.AllowedPattern == "" {
 			continue
 		}
-		switch ok, err := p.matcher().match(s); {
+		switch ok, err := c.matches(p.matcher(), s); {
 		case err != nil:
 			c.param(p, "parameter-pattern", "whether parameter %s matches its allowedPattern cannot be decided: simplify the pattern %s", p.Name, clip(p.AllowedPattern))
+			return
 		case !ok:
 			c.param(p, "parameter-pattern", "parameter %s: %q does not match as a whole %s", p.Name, clip(s), clip(p.AllowedPattern))
 		}

@@ -221,8 +221,11 @@ func TestRefuseRaw_R09(t *testing.T) {
 			require.NoError(t, err, name)
 		}
 	}
+	many := strings.Repeat("{{ y }} ", 200) + "{{ x }}"
+	_, err := command(t, `"x":{"type":"String"},"y":{"type":"String","allowedPattern":"[a-z]","default":"a"}`, `"runCommand":["echo `+many+`"]`).Bind(values{"x": {"a"}}, raw)
+	require.Equal(t, []string{"raw-refused"}, codes(err), "however many placeholders come before")
 	d := command(t, `"x":{"type":"String","default":"a;b"}`, run)
-	_, err := d.Bind(nil, raw)
+	_, err = d.Bind(nil, raw)
 	require.NoError(t, err, "a default is the author's")
 	fs := d.Check()
 	require.Equal(t, []string{"raw-parameter"}, codes(fs))

@@ -188,7 +188,7 @@ func (c *collector) defaultFits(p *Parameter) {
 	if p.AllowedPattern == "" {
 		return
 	}
-	if ok, err := p.matcher().match(v.text); err == nil && !ok {
+	if ok, err := c.matches(p.matcher(), v.text); err == nil && !ok {
 		c.at(v, Advice, "default-pattern", "the default of parameter %s does not match its allowedPattern: nobody could supply it", p.Name)
 	}
 }

@@ -14,6 +14,7 @@ type collector struct {
 	local   bool
 	root    *Value
 	tagged  []*Value // values with a YAML tag
+	slow    int      // matches that ran into the time limit
 	list    Findings
 	parents map[*Value]link // made with the first finding that needs a path
 }
@@ -26,21 +27,24 @@ type link struct {
 }
 
 func (c *collector) add(f Finding) {
-	if len(c.list) < mostFindings {
+	if !c.full() {
 		f.File = c.file
 		c.list = append(c.list, f)
 	}
 }
 
+// full reports whether nothing more is noted.
+func (c *collector) full() bool { return len(c.list) >= mostFindings }
+
 // at adds a finding at a value.
 func (c *collector) at(v *Value, sev Severity, code, format string, args ...any) *Finding {
+	if c.full() {
+		return &Finding{}
+	}
 	line, column := v.Place()
 	f := Finding{Code: code, Severity: sev, Line: line, Column: column, Path: c.path(v), Message: fmt.Sprintf(format, args...)}
-	n := len(c.list)
-	if c.add(f); n == len(c.list) {
-		return &f
-	}
-	return &c.list[n]
+	c.add(f)
+	return &c.list[len(c.list)-1]
 }
 
 // key adds a finding at the key of a map's entry.

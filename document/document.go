@@ -90,7 +90,8 @@ type Document struct {
 	Body       *Value // template kinds: templateBody, deploymentConfig or sections
 
 	actions *Actions
-	notes   Findings // warnings and advice found while reading
+	byName  map[string]int // of many parameters
+	notes   Findings       // warnings and advice found while reading
 }
 
 // Step is one step of a document.
@@ -130,6 +131,13 @@ func (d *Document) Hash() string {
 
 // Parameter returns the declaration of a parameter; names are case-sensitive (I1).
 func (d *Document) Parameter(name string) (*Parameter, bool) {
+	if d.byName != nil {
+		i, ok := d.byName[name]
+		if !ok {
+			return nil, false
+		}
+		return &d.Parameters[i], true
+	}
 	for i := range d.Parameters {
 		if d.Parameters[i].Name == name {
 			return &d.Parameters[i], true

@@ -53,7 +53,7 @@ func (c *collector) ways(steps []Step, i int, index map[string]int, loop string,
 			leave = append(leave, edge{far, at, kind})
 		case at != nil && at.tmpl != nil:
 		default:
-			c.at(at, Error, "step-unknown", "step %q does not exist%s", clip(name), nearStep(name, index))
+			c.at(at, Error, "step-unknown", "step %q does not exist%s", clip(name), c.nearStep(name, index))
 		}
 	}
 	next := s.Source.Get("nextStep")
@@ -91,7 +91,10 @@ func (c *collector) ways(steps []Step, i int, index map[string]int, loop string,
 	return out, leave
 }
 
-func nearStep(name string, index map[string]int) string {
+func (c *collector) nearStep(name string, index map[string]int) string {
+	if c.full() {
+		return ""
+	}
 	best, least := "", 3
 	names := make([]string, 0, len(index))
 	for n := range index {
@@ -127,9 +130,15 @@ func (c *collector) cycles(steps []Step, ways [][]edge) {
 			case fresh:
 				visit(w.to)
 			case open:
+				if c.full() {
+					continue
+				}
 				from := slices.Index(trail, w.to)
 				var names []string
-				for _, j := range append(slices.Clone(trail[from:]), w.to) {
+				for n, j := range append(slices.Clone(trail[from:]), w.to) {
+					if n > 10 && j != w.to {
+						continue
+					}
 					names = append(names, clip(steps[j].Name))
 				}
 				at := w.at

@@ -84,6 +84,12 @@ func (c *collector) parameters(d *Document, decls *Value) {
 	for i := range decls.fields {
 		d.Parameters = append(d.Parameters, c.parameter(d, &decls.fields[i]))
 	}
+	if len(d.Parameters) > 12 {
+		d.byName = make(map[string]int, len(d.Parameters))
+		for i := range d.Parameters {
+			d.byName[d.Parameters[i].Name] = i
+		}
+	}
 }
 
 func (c *collector) parameter(d *Document, f *Field) Parameter {

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"errors"
 	"regexp"
 	"regexp/syntax"
 	"strconv"
@@ -28,6 +29,9 @@ type pattern struct {
 
 	once sync.Once
 	fast *regexp.Regexp
+
+	mu   sync.Mutex
+	seen map[string]bool // what excludes found
 }
 
 func newPattern(s string) *pattern {
@@ -50,6 +54,20 @@ func newPattern(s string) *pattern {
 	p.slow.MatchTimeout = matchTimeout
 	return p
 }
+
+// matches is match for a reader or binder: when patterns ran into the time limit three times, no more of that kind are tried.
+func (c *collector) matches(p *pattern, s string) (bool, error) {
+	if p.slow != nil && c.slow >= 3 {
+		return false, errSlow
+	}
+	yes, err := p.match(s)
+	if err != nil && p.err == nil {
+		c.slow++
+	}
+	return yes, err
+}
+
+var errSlow = errors.New("too many patterns take too long")
 
 // match reports whether the whole of s matches; an error means that it could not be decided.
 func (p *pattern) match(s string) (bool, error) {

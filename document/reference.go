@@ -94,11 +94,14 @@ func (r *refs) output(v *Value, name string, in *Step) {
 	head, rest, _ := strings.Cut(name, ".")
 	s := r.steps[head]
 	if s == nil {
+		if r.c.full() {
+			return
+		}
 		index := make(map[string]int, len(r.steps))
 		for n := range r.steps {
 			index[n] = 0
 		}
-		r.c.at(v, Error, "reference-step", "step %s does not exist, so it has no output %s%s", clip(head), clip(rest), nearStep(head, index))
+		r.c.at(v, Error, "reference-step", "step %s does not exist, so it has no output %s%s", clip(head), clip(rest), r.c.nearStep(head, index))
 		return
 	}
 	if in != nil && in.Name == s.Name && s.Action != "aws:loop" {

@@ -91,7 +91,11 @@ func (d *Document) scriptUses(out []use, s *Step, v *Value, shell string) []use 
 			ref.feed(it.Text())
 			continue
 		}
-		before := 0
+		type spot struct {
+			p     *Parameter
+			place place
+		}
+		before, n, crowd := 0, 0, map[spot]bool(nil)
 		for _, seg := range it.tmpl.segs {
 			p, ok := d.Parameter(seg.name)
 			if !ok || seg.name == "" {
@@ -101,8 +105,16 @@ func (d *Document) scriptUses(out []use, s *Step, v *Value, shell string) []use 
 			}
 			u := use{p: p, step: s, at: it, shell: shell, place: ref.place(),
 				alone: it.tmpl.whole() != "" && (p.Type == TypeStringList || len(items) == 1)}
-			u.again = u.place == arithmetic || interpreted(it.text[:before])
-			out = append(out, u)
+			if n++; n < 100 {
+				u.again = u.place == arithmetic || interpreted(it.text[max(0, before-300):before])
+				out = append(out, u)
+			} else if k := (spot{p, u.place}); !crowd[k] { // in a string of so many placeholders the worst is assumed
+				if crowd == nil {
+					crowd = map[spot]bool{}
+				}
+				crowd[k], u.again = true, true
+				out = append(out, u)
+			}
 			ref.feed("x")
 			before += len(seg.text)
 		}
@@ -182,7 +194,22 @@ func (p *Parameter) anywhere() bool {
 }
 
 // excludes reports whether no value that matches the pattern as a whole can have one of chars. It errs towards false.
-func (p *pattern) excludes(chars string) bool { return p.wide != nil && never(p.wide, []rune(chars)) }
+func (p *pattern) excludes(chars string) bool {
+	if p.wide == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	yes, ok := p.seen[chars]
+	if !ok {
+		if p.seen == nil {
+			p.seen = map[string]bool{}
+		}
+		yes = never(p.wide, []rune(chars))
+		p.seen[chars] = yes
+	}
+	return yes
+}
 
 func never(re *syntax.Regexp, chars []rune) bool {
 	switch re.Op {
