@@ -122,7 +122,8 @@ func openEngine(path string, o *Options) (e *engine, err error) {
 		case err == nil:
 		case e.db != nil:
 			_ = e.close()
-		case e.file != nil:
+		case e.file != nil: // the engine gave up half-way: its mapping would keep the lock
+			unlock(e.file)
 			_ = e.file.Close()
 		}
 	}()

@@ -17,7 +17,7 @@ type fileLock struct{ f *os.File }
 
 var errLocked = errors.New("locked")
 
-// lockFile takes the lock, waiting at most wait, and writes into the file who has it.
+// lockFile takes the lock, waiting at most wait, and writes into the file who has it, so that the loser can be told.
 func lockFile(ctx context.Context, path string, wait time.Duration) (*fileLock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -52,17 +52,10 @@ func lockFile(ctx context.Context, path string, wait time.Duration) (*fileLock, 
 	if err != nil {
 		exe = "unknown program"
 	}
-	me := fmt.Sprintf("process %d (%s, since %s)\n", os.Getpid(), exe, time.Now().UTC().Format(time.RFC3339))
-	if err := errors.Join(f.Truncate(0), writeAt(f, me)); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("boltstore: cannot write %s: %w", path, err)
-	}
+	me := fmt.Sprintf("process %d (%s, since %s)", os.Getpid(), exe, time.Now().UTC().Format(time.RFC3339))
+	// The name helps, the lock decides: a full disk keeps nobody from opening. Spaces cover what an earlier holder wrote.
+	_, _ = f.WriteAt([]byte(fmt.Sprintf("%-511s\n", me)), 0)
 	return &fileLock{f}, nil
-}
-
-func writeAt(f *os.File, s string) error {
-	_, err := f.WriteAt([]byte(s), 0)
-	return err
 }
 
 func nameOf(holder []byte) string {
