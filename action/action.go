@@ -22,6 +22,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 )
@@ -77,7 +78,10 @@ type Call struct {
 	RefuseRaw bool                        // refuse documents that paste parameters into scripts
 	Depth     int                         // 1 for a step of the command's own document, more in nested ones
 
-	Facts   message.Facts
+	Facts    message.Facts
+	Platform string            // Linux, Windows or MacOS, as documents' preconditions have it
+	Known    *document.Actions // what documents may name; nil is document.Builtin
+
 	Region  string // what AWS_SSM_REGION_NAME says; may be empty
 	Actions Set    // for actions that run others
 	Spawner Spawner

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fleetwright/fleetwright/action"
 	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/message"
 )
@@ -121,7 +122,7 @@ type effects struct {
 // command is an Entry with what only a living engine needs.
 type command struct {
 	Entry
-	plan    *plan
+	plan    *action.Plan
 	running int // index of the step that runs, -1 when none does
 
 	cause    error     // why the running step was told to stop
@@ -301,8 +302,8 @@ func (e *Engine) Next() (t time.Time, ok bool) {
 				add(u.next())
 			}
 		}
-		if c.terminal() && c.Final && !c.Expires.IsZero() {
-			add(e.localTime(c.Expires.Add(giveUpOutput)))
+		if c.terminal() && c.Final {
+			add(e.localTime(c.Expires.Add(giveUpOutput))) // output that nobody confirms
 		}
 	}
 	if e.connected {

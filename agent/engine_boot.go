@@ -57,7 +57,7 @@ func (e *Engine) boot(now time.Time, b Booted) {
 		}
 		if !c.terminal() {
 			p, err := makePlan(c.Run, e.cfg.Platform, e.cfg.Actions)
-			if err != nil || len(c.Steps) > 0 && len(p.steps) != len(c.Steps) {
+			if err != nil || len(c.Steps) > 0 && len(p.Steps) != len(c.Steps) {
 				e.end(now, c, message.DetailInterrupted, "this agent reads the document differently from the one that began it", -1)
 			}
 			c.plan = p

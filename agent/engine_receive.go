@@ -154,8 +154,8 @@ func (e *Engine) run(now time.Time, r *message.Run) {
 		return
 	}
 	c.plan = p
-	for i := range p.steps {
-		c.Steps = append(c.Steps, StepEntry{StepReport: message.StepReport{Name: p.steps[i].Name, Action: p.steps[i].Action, Status: message.Pending, ExitCode: -1}})
+	for i := range p.Steps {
+		c.Steps = append(c.Steps, StepEntry{StepReport: message.StepReport{Name: p.Steps[i].Name, Action: p.Steps[i].Action, Status: message.Pending, ExitCode: -1}})
 	}
 }
 

@@ -101,7 +101,7 @@ func (e *Engine) proceed(now time.Time, c *command) {
 		if c.Reboot && !again {
 			return
 		}
-		d := action.Next(c.plan.rules, c.outcomes())
+		d := action.Next(c.plan.Rules, c.outcomes())
 		switch d.Do {
 		case action.DoEnd:
 			detail, code := action.Status(c.outcomes())
@@ -111,7 +111,7 @@ func (e *Engine) proceed(now time.Time, c *command) {
 			if !c.begun() && !e.mayStart() {
 				return
 			}
-			c.record(now, d.Step, action.Unrun(c.plan.rules[d.Step], d))
+			c.record(now, d.Step, action.Unrun(c.plan.Rules[d.Step], d))
 			continue
 		}
 		if !e.mayStart() {
@@ -123,7 +123,7 @@ func (e *Engine) proceed(now time.Time, c *command) {
 
 // startStep starts a step: the journal effect comes before the start effect.
 func (e *Engine) startStep(now time.Time, c *command, i int) {
-	s, r := &c.Steps[i], &c.plan.steps[i]
+	s, r := &c.Steps[i], &c.plan.Steps[i]
 	if s.Started.IsZero() {
 		s.Started = now.Round(0)
 	}
@@ -212,7 +212,7 @@ func (e *Engine) stepDone(now time.Time, c *command, r action.Result) {
 func (e *Engine) finishStep(now time.Time, c *command, i int, r action.Result) {
 	var rule action.Rule
 	if c.plan != nil {
-		rule = c.plan.rules[i]
+		rule = c.plan.Rules[i]
 	}
 	c.record(now, i, action.Finish(rule, r))
 }
@@ -256,7 +256,9 @@ func (e *Engine) journalFailed(now time.Time, f JournalFailed) {
 	if c == nil {
 		return
 	}
-	e.broken = now.Add(retryJournal)
+	if !f.Damaged {
+		e.broken = now.Add(retryJournal)
+	}
 	if f.NotStarted && c.running >= 0 {
 		i := c.running
 		c.running = -1
@@ -291,9 +293,13 @@ func (e *Engine) rebootIfQuiet() {
 		return
 	}
 	for _, c := range e.commands {
-		if c.Reboot && !c.terminal() && c.Boot == e.bootID {
+		switch {
+		case c.terminal() || !c.begun():
+		case c.Reboot && c.Boot == e.bootID:
 			c.Asked++
 			c.dirty = true
+		case !c.Reboot: // between two steps: this restart is known of, so the command goes on after it
+			c.Boot, c.dirty = "", true
 		}
 	}
 	e.rebooting, e.out.reboot = true, true
@@ -314,6 +320,12 @@ func (e *Engine) rebootFailed(now time.Time, reason string) {
 func (e *Engine) retire(now time.Time, c *command) {
 	if !c.terminal() || !c.Final {
 		return
+	}
+	if c.Expires.IsZero() { // the journal lost it: assume the longest
+		if !e.clock.synced {
+			return
+		}
+		c.Expires = e.clock.latest(now).Add(longestRun).Round(0)
 	}
 	if !c.uploaded() {
 		at := e.localTime(c.Expires.Add(giveUpOutput))

@@ -66,6 +66,7 @@ type OutputGrew struct {
 type JournalFailed struct {
 	message.Ref
 	NotStarted bool // a StartStep was among those dropped
+	Damaged    bool // the fault is of this entry alone (ErrDamaged); others can be written
 }
 
 // RebootFailed: the Reboot effect could not be carried out, or ended without a reboot.
