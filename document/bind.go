@@ -46,7 +46,9 @@ func (d *Document) Bind(params map[string][]string, o *BindOptions) (*Bound, err
 	}
 	limit := o.MaxSize
 	if limit == 0 {
-		limit = max(defaultSize, len(d.Source)+defaultSize/2) // a document that was allowed to be larger may have parameters
+		if limit = defaultSize; len(d.Source) > defaultSize {
+			limit += len(d.Source) // what was allowed to be larger may have parameters
+		}
 	}
 	if limit > 0 && size > limit {
 		return nil, Findings{{Code: "too-large", File: d.File, Fault: fault.MaxDocumentSizeExceeded,

@@ -47,7 +47,7 @@ func plugins() []ActionSpec {
 		{Name: "aws:refreshAssociation", Schemas: v20, Platforms: platforms, Inputs: []InputSpec{{Name: "associationIds", Type: ListInput}}},
 		{Name: "aws:configureDocker", Schemas: v20, Platforms: both, Inputs: []InputSpec{choice("action", true, "Install", "Uninstall")}},
 		{Name: "aws:runDockerAction", Schemas: v20, Platforms: both, Inputs: []InputSpec{
-			must("action"), text("container"), text("image"), text("memory"), text("cpuShares"), text("volume"), text("cmd"), text("env"),
+			must("action"), text("container"), text("image"), text("memory"), text("cpuShares"), {Name: "volume", Type: AnyInput}, text("cmd"), text("env"),
 			text("user"), text("publish"), text("workingDirectory"), text("id"), text("timeoutSeconds"),
 		}},
 		{Name: "aws:applications", Schemas: v12, Platforms: windows, Inputs: []InputSpec{

@@ -16,6 +16,11 @@ func (d *Document) Check() Findings {
 		c.scripts(d)
 		c.flow(d)
 	}
+	c.safety(d)
+	c.types(d)
+	if d.Kind == Automation {
+		c.order(d)
+	}
 	return c.sorted()
 }
 
@@ -61,7 +66,7 @@ func (c *collector) envUse(u *use) {
 		c.at(u.at, Warning, "env-arithmetic", "bash evaluates what %s holds inside $(( )): check that it is a number first", EnvName(u.p.Name))
 	case u.again && u.place != single:
 		c.at(u.at, Warning, "env-interpreted", "a second interpreter reads the value of parameter %s as code: pass $%s to it as an argument or let it read the variable itself", u.p.Name, EnvName(u.p.Name))
-	case u.place == single:
+	case u.place == single && !u.again: // an inner shell expands it
 		c.at(u.at, Warning, "env-literal", "inside single quotes the reference to %s stays text: use double quotes", EnvName(u.p.Name)).Fix = `"{{ ` + u.p.Name + ` }}"`
 	case u.place == otherProgram:
 		c.at(u.at, Warning, "env-literal", "the script is not a shell's: read the environment variable %s in its own language instead of the placeholder", EnvName(u.p.Name))

@@ -223,3 +223,33 @@ func TestByteOrderMark(t *testing.T) {
 	d := parse(t, "\ufeff"+`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"s","inputs":{"runCommand":["x"]}}]}`)
 	require.Equal(t, document.JSON, d.Format)
 }
+
+func TestSafety(t *testing.T) {
+	d := parse(t, `{"schemaVersion":"2.2","parameters":{"m":{"type":"StringMap","default":{}},"c":{"type":"String","default":"x"}},"mainSteps":[
+{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"HTTP","sourceInfo":"{\"url\":\"http://example.com/x\",\"password\":\"{{ssm-secure:p}}\"}"}},
+{"action":"aws:runShellScript","name":"b","inputs":{"runCommand":["echo {{ ssm-secure:p }}"],"workingDirectory":"{{ m }}"}},
+{"action":"aws:runDocument","name":"d","inputs":{"documentType":"SSMDocument","documentPath":"AWS-RunShellScript","documentParameters":{"commands":["echo {{ c }}"]}}}]}`)
+	require.Equal(t, []string{"download-plain", "secure-place", "reference-type", "raw-parameter"}, codes(d.Check()))
+	d = parse(t, `{"schemaVersion":"0.3","parameters":{"c":{"type":"String"}},"mainSteps":[{"name":"a","action":"aws:runCommand","inputs":{"DocumentName":"AWS-RunShellScript","Parameters":{"commands":["echo {{ c }}"]}}}]}`)
+	require.Equal(t, []string{"raw-parameter"}, codes(d.Check()))
+}
+
+// TestEnvVarHints: places where even a reference is not quite data.
+func TestEnvVarHints(t *testing.T) {
+	for line, code := range map[string]string{
+		`echo $((1 + {{ x }}))`:         "env-arithmetic",
+		`eval \"echo {{ x }}\"`:         "env-interpreted",
+		`bash -c \"echo {{ x }}\"`:      "env-interpreted",
+		`echo '{{ x }}'`:                "env-literal",
+		`bash -c 'echo \"{{ x }}\"'`:    "env-literal",
+		`echo \"{{ x }}\"; eval \"$y\"`: "",
+	} {
+		var want []string
+		if code != "" {
+			want = []string{code}
+		}
+		require.Equal(t, want, codes(command(t, `"x":{"type":"String","interpolationType":"ENV_VAR"}`, `"runCommand":["`+line+`"]`).Check()), line)
+	}
+	require.Equal(t, []string{"env-literal"}, codes(command(t, `"x":{"type":"String","interpolationType":"ENV_VAR"}`, `"runCommand":["#!/usr/bin/env python3","print('{{ x }}')"]`).Check()))
+	require.Equal(t, []string{"env-type"}, codes(command(t, `"x":{"type":"StringList","interpolationType":"ENV_VAR"}`, run).Check()))
+}
