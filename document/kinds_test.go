@@ -241,7 +241,7 @@ func TestEnvVarHints(t *testing.T) {
 		`eval \"echo {{ x }}\"`:         "env-interpreted",
 		`bash -c \"echo {{ x }}\"`:      "env-interpreted",
 		`echo '{{ x }}'`:                "env-literal",
-		`bash -c 'echo \"{{ x }}\"'`:    "env-literal",
+		`bash -c 'echo \"{{ x }}\"'`:    "",
 		`echo \"{{ x }}\"; eval \"$y\"`: "",
 	} {
 		var want []string
