@@ -31,7 +31,8 @@ type Bound struct {
 // Bind gives the parameters values as SendCommand does (D13 to D19): params has for each name a list of strings, of which String, Integer,
 // Boolean and StringMap take exactly one (a StringMap as a JSON object), StringList all, MapList each as a JSON object or one as a JSON list.
 // Every value is checked against the declaration (T13); defaults are the author's and are not. A value with an {{ssm:}} reference is checked by
-// ResolveSSM. The error is of type [Findings] with everything that is wrong, its code InvalidParameters or MaxDocumentSizeExceeded.
+// ResolveSSM. The error is of type [Findings] with everything that is wrong, its code InvalidParameters or MaxDocumentSizeExceeded. It
+// names parameters, never their values, which may be secrets.
 func (d *Document) Bind(params map[string][]string, o *BindOptions) (*Bound, error) {
 	if o == nil {
 		o = &BindOptions{}
@@ -200,7 +201,7 @@ func (c *collector) coerce(p *Parameter, list []string) (any, bool) {
 	case TypeInteger:
 		n, err := strconv.ParseInt(list[0], 10, 64)
 		if err != nil {
-			c.param(p, "parameter-type", "parameter %s is an Integer: %q is none", p.Name, clip(list[0]))
+			c.param(p, "parameter-type", "parameter %s is an Integer: its value is no whole number", p.Name)
 			return nil, false
 		}
 		v = n
@@ -211,7 +212,7 @@ func (c *collector) coerce(p *Parameter, list []string) (any, bool) {
 		case strings.EqualFold(list[0], "false"):
 			v = false
 		default:
-			c.param(p, "parameter-type", "parameter %s is a Boolean: %q is neither true nor false", p.Name, clip(list[0]))
+			c.param(p, "parameter-type", "parameter %s is a Boolean: its value is neither true nor false", p.Name)
 			return nil, false
 		}
 	case TypeStringMap:
@@ -275,7 +276,7 @@ func (c *collector) allowed(p *Parameter, v any) {
 			for i, a := range p.AllowedValues {
 				names[i] = clip(a.Text())
 			}
-			c.param(p, "parameter-value", "parameter %s cannot be %q: it is one of %s", p.Name, clip(s), some(names))
+			c.param(p, "parameter-value", "the value of parameter %s is not one of %s", p.Name, some(names))
 		}
 		if p.AllowedPattern == "" {
 			continue
@@ -285,7 +286,7 @@ func (c *collector) allowed(p *Parameter, v any) {
 			c.param(p, "parameter-pattern", "whether parameter %s matches its allowedPattern cannot be decided: simplify the pattern %s", p.Name, clip(p.AllowedPattern))
 			return
 		case !ok:
-			c.param(p, "parameter-pattern", "parameter %s: %q does not match as a whole %s", p.Name, clip(s), clip(p.AllowedPattern))
+			c.param(p, "parameter-pattern", "the value of parameter %s does not match as a whole %s", p.Name, clip(p.AllowedPattern))
 		}
 	}
 }
@@ -328,7 +329,7 @@ func (c *collector) timeoutOf(b *Bound, s *Step) time.Duration {
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	if err != nil || n < shortestTimeout || n > longestTimeout {
-		f := c.at(v, Error, "timeout", "timeoutSeconds of step %s is %q: a whole number from %d to %d is needed", clip(s.Name), clip(text), shortestTimeout, longestTimeout)
+		f := c.at(v, Error, "timeout", "timeoutSeconds of step %s is not a whole number from %d to %d", clip(s.Name), shortestTimeout, longestTimeout)
 		f.Fault = fault.InvalidParameters
 		return defaultTimeout
 	}

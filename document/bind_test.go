@@ -302,3 +302,13 @@ func TestEnvVarRefusesNUL(t *testing.T) {
 	_, err := command(t, `"x":{"type":"String","interpolationType":"ENV_VAR"}`, run).Bind(values{"x": {"a\x00b"}}, nil)
 	require.Equal(t, []string{"parameter-nul"}, codes(err))
 }
+
+// TestBindErrorsHoldNoValues: what is supplied may be a secret.
+func TestBindErrorsHoldNoValues(t *testing.T) {
+	const secret = "hunter2hunter2"
+	for _, decl := range []string{`"type":"Integer"`, `"type":"Boolean"`, `"type":"StringMap"`, `"type":"MapList"`, `"type":"String","allowedPattern":"x"`, `"type":"String","allowedValues":["x"]`, `"type":"String","maxChars":3`, `"type":"String","default":"60"`} {
+		_, err := command(t, `"x":{`+decl+`}`, `"runCommand":["{{ x }}"],"timeoutSeconds":"{{ x }}"`).Bind(values{"x": {secret}, "y": {secret}}, nil)
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), secret)
+	}
+}
