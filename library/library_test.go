@@ -16,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/memstore"
+	"github.com/fleetwright/fleetwright/store/storetest"
 )
 
 var moment = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -27,7 +28,7 @@ func text(word string) string {
 }
 
 func service(change func(*library.Config)) *library.Service {
-	cfg := library.Config{Store: memstore.New(), Authorizer: access.AllowAll{}, Now: func() time.Time { return moment }}
+	cfg := library.Config{Store: storetest.Harsh(memstore.New()), Authorizer: access.AllowAll{}, Now: func() time.Time { return moment }}
 	if change != nil {
 		change(&cfg)
 	}
