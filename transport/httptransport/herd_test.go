@@ -35,7 +35,7 @@ func TestAHerdIsAdmittedUnderTheLimit(t *testing.T) {
 	if raceEnabled && os.Getenv("FLEETWRIGHT_HERD") == "" {
 		n = 300 // the race detector makes handshakes ten times as dear
 	}
-	rate, burst := float64(n)/2, n/20
+	rate, burst := float64(n)/2, n/4
 	w := newWorld(t, func(c *httptransport.ServerConfig) { c.Admit, c.AdmitBurst, c.MaxPending = rate, burst, n })
 	var connected atomic.Int64
 	clients := make([]*httptransport.Client, n)
@@ -99,7 +99,7 @@ func TestAnIdleConnectionIsCheap(t *testing.T) {
 	if raceEnabled {
 		t.Skip("SKIPPED: memory and goroutines are not the program's own under the race detector")
 	}
-	n := 300
+	n := 150
 	if !testing.Short() {
 		n = 2000
 	}

@@ -122,15 +122,15 @@ func TestTheHostsDeadlinesDoNotHurt(t *testing.T) {
 	for _, m := range media {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorldHost(t, func(c *httptransport.ServerConfig) { c.Poll = 300 * time.Millisecond }, func(h *http.Server) {
-				h.ReadTimeout, h.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+			w := newWorldHost(t, func(c *httptransport.ServerConfig) { c.Poll = 150 * time.Millisecond }, func(h *http.Server) {
+				h.ReadTimeout, h.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 			})
 			c := w.dial(addr(1), m.change)
 			in := receive(t, c)
 			up := receive(t, w.srv)
 			polls := func() uint64 { return w.srv.Stats().Accepted }
 			before := polls()
-			timer := time.After(time.Second) // more than three polls
+			timer := time.After(500 * time.Millisecond) // more than three polls
 			<-timer
 			send(t, w.srv, addr(1), []byte("down"))
 			require.Equal(t, "down", string(in.next(t).Data))

@@ -114,10 +114,3 @@ func (o *outbox) close() <-chan struct{} {
 	}
 	return o.stopped
 }
-
-// depth returns what is queued.
-func (o *outbox) depth() (messages, bytes int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.q) + o.flying, o.bytes
-}

@@ -19,8 +19,6 @@ import (
 	"github.com/fleetwright/fleetwright/transport/httptransport"
 )
 
-type ed25519Key = ed25519.PublicKey
-
 const serveEnv = "FLEETWRIGHT_TEST_SERVE" // a directory: this process is a server for another one's test
 
 func TestMain(m *testing.M) {

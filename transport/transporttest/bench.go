@@ -148,7 +148,7 @@ func (b *bench) take(from transport.Transport, to transport.Address, data []byte
 			return nil
 		}
 		if time.Since(start) > b.patience {
-			return fmt.Errorf("Send to %v did not take the message for %v: %w", to, b.patience, err)
+			return fmt.Errorf("the Send to %v did not take the message for %v: %w", to, b.patience, err)
 		}
 		nap(start)
 	}

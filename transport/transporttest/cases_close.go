@@ -46,11 +46,11 @@ func checkClosed(b *bench) error {
 			back = node(1)
 		}
 		if err := end.Send(b.ctx, back, []byte("after")); !errors.Is(err, transport.ErrClosed) {
-			return fmt.Errorf("Send answered %v, want ErrClosed", err)
+			return fmt.Errorf("the Send answered %v, want ErrClosed", err)
 		}
 		return b.within("Receive returns", func() error {
 			if err := end.Receive(b.ctx, func(context.Context, transport.Message) {}); !errors.Is(err, transport.ErrClosed) {
-				return fmt.Errorf("Receive answered %v, want ErrClosed", err)
+				return fmt.Errorf("the Receive answered %v, want ErrClosed", err)
 			}
 			return nil
 		})
@@ -93,7 +93,7 @@ func checkCloseTraffic(b *bench) error {
 				round.Add(1)
 				if err := from.Send(ctx, to, pattern(100+i%5000, uint32(i))); !contractual(err) {
 					mu.Lock()
-					bad = fmt.Errorf("Send answered %w", err)
+					bad = fmt.Errorf("the Send answered %w", err)
 					mu.Unlock()
 				}
 				time.Sleep(100 * time.Microsecond)

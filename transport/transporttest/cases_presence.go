@@ -88,7 +88,7 @@ func (w *watch) alternates() error {
 	for a, told := range w.told {
 		for i, c := range told {
 			if c != (i%2 == 0) {
-				return fmt.Errorf("Watch told of %v: %v; they must alternate and begin with true", a, told)
+				return fmt.Errorf("the Watch told of %v: %v; they must alternate and begin with true", a, told)
 			}
 		}
 	}
@@ -126,7 +126,7 @@ func checkWatch(b *bench) error {
 		return err
 	}
 	if got := w.of(node(9)); got != nil {
-		return fmt.Errorf("Watch told of a node that never connected: %v", got)
+		return fmt.Errorf("the Watch told of a node that never connected: %v", got)
 	}
 	w.stop()
 	t := time.NewTimer(b.patience)
@@ -134,10 +134,10 @@ func checkWatch(b *bench) error {
 	select {
 	case err := <-w.ended:
 		if !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("Watch returned %v, want context.Canceled", err)
+			return fmt.Errorf("the Watch returned %v, want context.Canceled", err)
 		}
 	case <-t.C:
-		return errors.New("Watch did not end with its context")
+		return errors.New("the Watch did not end with its context")
 	}
 	return nil
 }
@@ -159,14 +159,14 @@ func checkGoes(b *bench) error {
 			return err
 		}
 		if p.Connected(node(1)) {
-			return errors.New("Watch told that the node went, Connected says that it is there")
+			return errors.New("the Watch told that the node went, Connected says that it is there")
 		}
 		b.Reconnect(node(1))
 		if err := w.until(node(1), true); err != nil {
 			return err
 		}
 		if !p.Connected(node(1)) {
-			return errors.New("Watch told that the node came, Connected says that it is not there")
+			return errors.New("the Watch told that the node came, Connected says that it is not there")
 		}
 	}
 	if err := w.alternates(); err != nil {
@@ -224,7 +224,7 @@ func checkGone(b *bench) error {
 		return err
 	}
 	if err := b.Controller.Send(b.ctx, l.a, []byte("there?")); !errors.Is(err, transport.ErrNotConnected) {
-		return fmt.Errorf("Send to a node that has gone answered %v", err)
+		return fmt.Errorf("the Send to a node that has gone answered %v", err)
 	}
 	return nil
 }

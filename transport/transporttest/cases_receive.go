@@ -79,7 +79,7 @@ func checkEnd(b *bench) error {
 			from.Send(b.ctx, to, []byte("late"))
 			time.Sleep(2 * time.Millisecond)
 			if ended() {
-				return errors.New("Receive returned while a handler was running")
+				return errors.New("the Receive returned while a handler was running")
 			}
 		}
 		open()
@@ -87,9 +87,9 @@ func checkEnd(b *bench) error {
 		returned.Store(true)
 		switch {
 		case !ok:
-			return errors.New("Receive did not return when its context ended")
+			return errors.New("the Receive did not return when its context ended")
 		case !errors.Is(err, context.Canceled):
-			return fmt.Errorf("Receive returned %v, want context.Canceled", err)
+			return fmt.Errorf("the Receive returned %v, want context.Canceled", err)
 		}
 		for range 5 {
 			from.Send(b.ctx, to, []byte("late"))
@@ -117,10 +117,10 @@ func checkEndBefore(b *bench) error {
 			select {
 			case err := <-answer:
 				if !errors.Is(err, want) {
-					return fmt.Errorf("Receive returned %v, want %w", err, want)
+					return fmt.Errorf("the Receive returned %v, want %w", err, want)
 				}
 			case <-t.C:
-				return errors.New("Receive did not return")
+				return errors.New("the Receive did not return")
 			}
 		}
 		return nil
@@ -212,10 +212,10 @@ func checkNext(b *bench) error {
 		for i := range 3 {
 			in := b.receive(end)
 			if err := b.deliver(from, to, numbered("round", i), in); err != nil {
-				return fmt.Errorf("Receive number %d: %w", i+1, err)
+				return fmt.Errorf("the Receive number %d: %w", i+1, err)
 			}
 			if _, ok := in.end(); !ok {
-				return errors.New("Receive did not return")
+				return errors.New("the Receive did not return")
 			}
 		}
 		return nil

@@ -190,7 +190,7 @@ func checkAliasSender(b *bench) error {
 				return in_(way, err)
 			}
 			if !bytes.Equal(data, before) {
-				return in_(way, fmt.Errorf("Send changed %s to %s", quote(before), quote(data)))
+				return in_(way, fmt.Errorf("the Send changed %s to %s", quote(before), quote(data)))
 			}
 			for j := range data {
 				data[j] = '!' // the caller may do what it likes with its own
@@ -262,7 +262,7 @@ func checkPressure(b *bench) error {
 	}
 	l.down.stop()
 	if _, ok := l.down.wait(); !ok {
-		return errors.New("Receive did not end")
+		return errors.New("the Receive did not end")
 	}
 	release := make(chan struct{})
 	b.cleanups = append(b.cleanups, func() { close(release) })
@@ -281,7 +281,7 @@ func checkPressure(b *bench) error {
 			t.Stop()
 		case <-t.C:
 			cancel()
-			return fmt.Errorf("Send %d waits for a stuck receiver, %v after its context ended", i, b.patience-2*time.Second)
+			return fmt.Errorf("the Send %d waits for a stuck receiver, %v after its context ended", i, b.patience-2*time.Second)
 		}
 		cancel()
 		switch {
@@ -290,9 +290,9 @@ func checkPressure(b *bench) error {
 		case errors.Is(err, transport.ErrBusy), errors.Is(err, context.DeadlineExceeded), errors.Is(err, transport.ErrNotConnected):
 			return nil
 		}
-		return fmt.Errorf("Send %d to a stuck receiver answered %w", i, err)
+		return fmt.Errorf("the Send %d to a stuck receiver answered %w", i, err)
 	}
-	return fmt.Errorf("Send took %d MiB for a receiver that is stuck", most*len(data)>>20)
+	return fmt.Errorf("the Send took %d MiB for a receiver that is stuck", most*len(data)>>20)
 }
 
 func checkNeighbour(b *bench) error {
@@ -379,7 +379,7 @@ func checkSideways(b *bench) error {
 	for _, to := range []transport.Address{two.a, other} {
 		err := one.end.Send(b.ctx, to, []byte("sideways to "+to.String()))
 		if !contractual(err) {
-			return fmt.Errorf("Send to %v answered %w", to, err)
+			return fmt.Errorf("the Send to %v answered %w", to, err)
 		}
 	}
 	for _, l := range []*link{one, two} {
@@ -431,7 +431,7 @@ func checkSize(b *bench) error {
 	return b.ways(l, func(way string, from transport.Transport, to transport.Address, in *inbox) error {
 		over := pattern(transport.MaxMessage+1, 1)
 		if err := from.Send(b.ctx, to, over); !errors.Is(err, transport.ErrTooLarge) {
-			return in_(way, fmt.Errorf("Send of MaxMessage+1 bytes answered %v, want ErrTooLarge", err))
+			return in_(way, fmt.Errorf("the Send of MaxMessage+1 bytes answered %v, want ErrTooLarge", err))
 		}
 		if err := b.deliver(from, to, over[:transport.MaxMessage], in); err != nil {
 			return in_(way, fmt.Errorf("MaxMessage bytes: %w", err))
@@ -461,7 +461,7 @@ func checkAbsent(b *bench) error {
 	}
 	for _, a := range []transport.Address{node(99), {Tenant: "other", Name: node(1).Name}, plane(node(1)), {}} {
 		if err := b.Controller.Send(b.ctx, a, []byte("anybody?")); !errors.Is(err, transport.ErrNotConnected) {
-			return fmt.Errorf("Send to %v, which never connected, answered %v", a, err)
+			return fmt.Errorf("the Send to %v, which never connected, answered %v", a, err)
 		}
 	}
 	return nil

@@ -121,7 +121,7 @@ func taken(err error) (ok bool, fatal error) {
 	case transport.IsTemporary(err):
 		return false, nil
 	}
-	return false, fmt.Errorf("Send answered %w", err)
+	return false, fmt.Errorf("the Send answered %w", err)
 }
 
 // contractual reports whether err is one of the contract's errors or a context's.
