@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,21 +56,24 @@ func victim(t *testing.T) ([]byte, map[string]string) {
 }
 
 // toll counts what became of damaged stores.
-type toll struct{ refused, readErr, corrupt, hidden, unharmed, updateErr int }
+type toll struct{ refused, readErr, corrupt, hidden, old, unharmed, updateErr int }
 
 // survive opens damaged bytes and uses the store. Nothing that it returns may be what was not written; nothing may crash or hang.
 func survive(t *testing.T, dir string, b []byte, want map[string]string, what string, n *toll) {
 	path := filepath.Join(dir, "damaged.db")
 	require.NoError(t, os.WriteFile(path, b, 0o600))
-	s, err := boltstore.Open(t.Context(), path, nil)
+	var warnings bytes.Buffer
+	s, err := boltstore.Open(t.Context(), path, &boltstore.Options{Logger: slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
-		require.Equal(t, fault.DataCorrupt, fault.CodeOf(err), "%s: %v", what, err)
+		if !strings.Contains(err.Error(), "newer release") { // the number of the format was hit
+			require.Equal(t, fault.DataCorrupt, fault.CodeOf(err), "%s: %v", what, err)
+		}
 		n.refused++
 		return
 	}
 	defer s.Close()
 	var codec *record.Codec
-	seen, before := 0, *n
+	seen, before, old := 0, *n, false
 	check := func(k, v []byte) {
 		p, err := codec.Open(k, v)
 		if err != nil {
@@ -77,7 +82,12 @@ func survive(t *testing.T, dir string, b []byte, want map[string]string, what st
 		}
 		w, ok := want[string(k)]
 		require.True(t, ok, "%s: a key %q that was never written opens", what, k)
-		require.Equal(t, w, string(p), what)
+		if w != string(p) {
+			// A bit of a leaf's own table can point into the page of an older commit. Nothing in the record tells; Check does.
+			require.Regexp(t, `^(\d+\.\d )+$`, string(p), what)
+			require.True(t, strings.HasPrefix(string(p), w[:strings.Index(w, ".")+1]), "%s: %q has the value of another key", what, k)
+			old = true
+		}
 		seen++
 	}
 	for _, reverse := range []bool{false, true} {
@@ -118,6 +128,12 @@ func survive(t *testing.T, dir string, b []byte, want map[string]string, what st
 	if strings.HasPrefix(what, "flip") {
 		require.GreaterOrEqual(t, seen, 1, "%s: all of 15 records far apart are gone", what)
 	}
+	if old { // or the last commit's first page is gone, and the one before is served, with a warning
+		if !strings.Contains(warnings.String(), "first pages") {
+			require.Error(t, s.Check(t.Context()), what)
+		}
+		n.old++
+	}
 	err = s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
 		for _, k := range []string{"node/00003", "node/00750", "node/01499", "zz"} {
 			if err := tx.Put([]byte(k), codec.Seal([]byte(k), []byte(want[k]))); err != nil {
@@ -147,6 +163,9 @@ func TestDamageIsNeverServed(t *testing.T) {
 	flips := 250
 	if !testing.Short() {
 		flips = 3000
+	}
+	if n, err := strconv.Atoi(os.Getenv("FLEETWRIGHT_FLIPS")); err == nil {
+		flips = n
 	}
 	var n toll
 	for i := range flips {

@@ -154,8 +154,14 @@ func openEngine(path string, o *Options) (e *engine, err error) {
 		if err := verify(e.file, tx, e.db.Info().PageSize, false, func() error { return nil }); err != nil {
 			return fmt.Errorf("boltstore: %s: %w", path, err)
 		}
-		own := tx.Bucket(bucketOwn)
-		if own == nil || tx.Bucket(bucketData) == nil {
+		if !spare(e.file, e.db.Info().PageSize) {
+			o.Logger.Warn("one of the two first pages is damaged: a commit was cut short by a crash, or the last one is lost", "path", path)
+		}
+		own, data := tx.Bucket(bucketOwn), tx.Bucket(bucketData)
+		if (own == nil) != (data == nil) {
+			return &DamagedError{path + " lacks one of its two buckets"}
+		}
+		if own == nil {
 			return fmt.Errorf("boltstore: %s is a bbolt file, but not one of fleetwright's; give another path", path)
 		}
 		if f := own.Get([]byte("format")); string(f) != "1" {

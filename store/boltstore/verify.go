@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"slices"
 
@@ -73,6 +74,23 @@ func meta(f io.ReaderAt, txid uint64, pageSize int) (root, free uint64, err erro
 		}
 	}
 	return 0, 0, &DamagedError{fmt.Sprintf("neither first page is of commit %d", txid)}
+}
+
+// spare says whether both first pages are whole. One alone is enough to open: the other is that of a commit that was cut short by a
+// crash and never acknowledged, or it was the last one and has been damaged since; nothing tells which.
+func spare(f io.ReaderAt, pageSize int) bool {
+	buf := make([]byte, pageHeader+64)
+	for i := range 2 {
+		if _, err := f.ReadAt(buf, int64(i*pageSize)); err != nil {
+			return false
+		}
+		h := fnv.New64a()
+		h.Write(buf[pageHeader : pageHeader+56])
+		if h.Sum64() != order.Uint64(buf[pageHeader+56:]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *walker) bad(format string, args ...any) {

@@ -245,6 +245,7 @@ func neighbours(c *c, how string) {
 					if err := tx.Put([]byte(o.key), []byte("x")); err != nil || !spoil {
 						return err
 					}
+					time.Sleep(100 * time.Microsecond) // so that others wait beside it
 					switch how {
 					case "panic":
 						panic(bad)
