@@ -1,0 +1,247 @@
+// Agent is a node's program as a host would really deploy it: it registers with an activation at its first start, then obeys its control plane until it is stopped.
+//
+// With a control plane that runs on this machine (go run ./examples/controlplane):
+//
+//	go run ./examples/fleetctl activations create -tags Role=web -code-file web.code    # prints the ID
+//	go run ./examples/agent -server https://127.0.0.1:8443 -ca data/tls/ca.pem -activation ID -code-file web.code -dir node1
+//
+// After that the directory is enough: the code is needed once, and the node's keys never leave the directory.
+//
+//	go run ./examples/agent -server https://127.0.0.1:8443 -ca data/tls/ca.pem -dir node1
+//
+// The code comes from -code-file, from standard input (-code-file -), or from FLEETWRIGHT_ACTIVATION_CODE; never from the command line, which everybody on the machine can read.
+//
+// Every flag can stand in a file of lines name=value (-config FILE) or in the environment (FLEETWRIGHT_SERVER for -server); the command line goes before
+// the environment, and that before the file. SIGTERM and SIGINT stop gracefully: what runs is told to end and the control plane is told how it ended. The agent reconnects for ever.
+//
+// On a server: fleetwright-agent.service beside this file is the systemd unit, /etc/fleetwright/agent.conf its config file.
+//
+//	go build -o /usr/local/bin/fleetwright-agent ./examples/agent
+//	cp examples/agent/fleetwright-agent.service /etc/systemd/system/
+//	systemctl enable --now fleetwright-agent
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/fleetwright/fleetwright/action"
+	"github.com/fleetwright/fleetwright/action/download"
+	"github.com/fleetwright/fleetwright/action/rundocument"
+	"github.com/fleetwright/fleetwright/action/shell"
+	"github.com/fleetwright/fleetwright/agent"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/secret"
+	"github.com/fleetwright/fleetwright/transport"
+	"github.com/fleetwright/fleetwright/transport/httptransport"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// options are the flags.
+type options struct {
+	server, ca, pin, dir, name  string
+	activation, codeFile        string
+	log, shell, runAs, region   string
+	strict, poll, reboot, proxy bool
+}
+
+// codeVariable is the environment's way to hand the activation code over.
+const codeVariable = "FLEETWRIGHT_ACTIVATION_CODE"
+
+func parse(args []string) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet("agent", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.server, "server", "", "`URL` of the control plane, https://HOST:PORT")
+	fs.StringVar(&o.ca, "ca", "", "`file` (PEM) of the authority to trust instead of the system's; read again for each connection")
+	fs.StringVar(&o.pin, "pin", "", "SHA-256 (`hex`) of a certificate to trust instead")
+	fs.StringVar(&o.dir, "dir", "agent", "`directory` of the node's keys, journal and files; this agent's alone")
+	fs.StringVar(&o.activation, "activation", "", "activation `id`, for the first start")
+	fs.StringVar(&o.codeFile, "code-file", "", "`file` of the activation's code, - for standard input; otherwise "+codeVariable)
+	fs.StringVar(&o.name, "name", "", "the `name` of the computer that the control plane shows (default the host's)")
+	fs.StringVar(&o.log, "log", "text", "text or json, on standard error")
+	fs.StringVar(&o.shell, "shell", "", "`program` that runs scripts without a #! line (default sh)")
+	fs.BoolVar(&o.strict, "strict", false, "scripts end at their first failing command")
+	fs.StringVar(&o.runAs, "run-as", "", "`user` whom scripts run as; the agent must be root")
+	fs.StringVar(&o.region, "region", "", "what scripts find in AWS_SSM_REGION_NAME")
+	fs.BoolVar(&o.reboot, "allow-reboot", false, "let steps restart the machine (exit code 194)")
+	fs.BoolVar(&o.poll, "long-poll", false, "do not try websockets")
+	fs.BoolVar(&o.proxy, "proxy-from-env", false, "connect through HTTPS_PROXY")
+	if err := settings(fs, args, os.Environ()); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(os.Stderr)
+			fs.PrintDefaults()
+		}
+		return nil, err
+	}
+	switch {
+	case fs.NArg() > 0:
+		return nil, fmt.Errorf("argument %q: flags only", fs.Arg(0))
+	case o.server == "":
+		return nil, errors.New("-server is missing: say where the control plane is, as -server https://plane:8443")
+	case o.log != "text" && o.log != "json":
+		return nil, fmt.Errorf("-log %q: text or json", o.log)
+	case o.codeFile != "" && o.activation == "":
+		return nil, errors.New("-activation is missing: -code-file is the code of which activation?")
+	}
+	if !strings.HasSuffix(strings.TrimRight(o.server, "/"), "/v1/node") {
+		o.server = strings.TrimRight(o.server, "/") + "/v1/node/"
+	}
+	var err error
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return nil, fmt.Errorf("-dir: %w", err)
+	}
+	return o, nil
+}
+
+// run is main with everything that it touches: it returns the exit code, 0 after a graceful stop, 2 for bad arguments, 1 for everything else.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	lean()
+	o, err := parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(stderr, "agent:", err)
+		return 2
+	}
+	if err := serve(ctx, o, stdin, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "agent:", err)
+		return 1
+	}
+	return 0
+}
+
+// lean makes the program small: an agent does little, on machines that are there for something else. GOGC and GOMEMLIMIT go before it.
+func lean() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(25)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(64 << 20)
+	}
+}
+
+func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.Writer) error {
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if o.log == "json" {
+		log = slog.New(slog.NewJSONHandler(stderr, nil))
+	}
+	conn := httptransport.ClientConfig{URL: o.server, CAFile: o.ca, ForcePoll: o.poll, Logger: log}
+	if o.pin != "" {
+		conn.Pins = []string{o.pin}
+	}
+	if o.proxy {
+		conn.Proxy = http.ProxyFromEnvironment
+	}
+	facts := func() message.Facts {
+		f := agent.GatherFacts()
+		if o.name != "" {
+			f.ComputerName = o.name
+		}
+		return f
+	}
+	node, err := agent.Load(o.dir)
+	if fault.CodeOf(err) == fault.DoesNotExist {
+		node, err = register(ctx, o, conn, facts(), stdin, log)
+	}
+	if err != nil {
+		return err
+	}
+	scripts := &shell.Options{Strict: o.strict, RunAs: o.runAs}
+	if o.shell != "" {
+		scripts.Interpreter = strings.Fields(o.shell)
+	}
+	actions, err := action.NewSet(shell.New(scripts), shell.NewPowerShell(&shell.Options{Strict: o.strict, RunAs: o.runAs}), download.New(nil), rundocument.New(nil))
+	if err != nil {
+		return err
+	}
+	conn.Address = transport.Address{Tenant: node.Tenant, Name: node.ID}
+	conn.Key = node.Identity().Signer()
+	conn.OnState = func(up bool) {
+		if up {
+			log.Info("connected", "server", o.server)
+		} else {
+			log.Info("not connected any more", "server", o.server)
+		}
+	}
+	link, err := httptransport.NewClient(conn)
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	cfg := agent.Config{Node: node, Transport: link, Actions: actions, Log: log, Region: o.region, Facts: facts}
+	if o.reboot {
+		cfg.Reboot = agent.SystemReboot
+	}
+	a, err := agent.New(cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "node %s obeys %s\n", node.ID, o.server)
+	notify("READY=1")
+	err = a.Run(ctx)
+	notify("STOPPING=1")
+	log.Info("stopped", "node", node.ID)
+	return err
+}
+
+// register makes the machine a node.
+func register(ctx context.Context, o *options, conn httptransport.ClientConfig, facts message.Facts, stdin io.Reader, log *slog.Logger) (*agent.Node, error) {
+	if o.activation == "" {
+		return nil, fmt.Errorf("no node lives in %s yet: give -activation and -code-file for its first start", o.dir)
+	}
+	code, err := readCode(o, stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer code.Wipe()
+	log.Info("registering", "server", o.server, "activation", o.activation)
+	ask := agent.RegisterOver(func(ctx context.Context, body []byte) ([]byte, error) { return httptransport.Enroll(ctx, conn, body) })
+	node, err := agent.Register(ctx, ask, o.dir, o.activation, code, &agent.RegisterOptions{Facts: facts})
+	if err == nil {
+		log.Info("registered", "node", node.ID)
+	}
+	return node, err
+}
+
+// readCode returns the activation code.
+func readCode(o *options, stdin io.Reader) (secret.Value, error) {
+	var b []byte
+	var err error
+	switch o.codeFile {
+	case "":
+		if b = []byte(os.Getenv(codeVariable)); len(b) == 0 {
+			return secret.Value{}, errors.New("-code-file is missing: the activation's code comes from a file, from - (standard input), or from " + codeVariable)
+		}
+		os.Unsetenv(codeVariable) //nolint:errcheck // so that no script inherits it
+	case "-":
+		b, err = io.ReadAll(io.LimitReader(stdin, 1024))
+	default:
+		b, err = os.ReadFile(o.codeFile)
+	}
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("-code-file: %w", err)
+	}
+	defer clear(b)
+	return secret.New(bytes.TrimSpace(b)), nil
+}

@@ -1,0 +1,152 @@
+package ssmops
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// Operation is one row of the table of what can be called.
+type Operation struct {
+	Name       string // SendCommand
+	Permission string // the action that the authorizer is asked for: ssm:SendCommand (see access.Actions)
+	Summary    string
+	Own        bool // fleetwright's own: AWS Systems Manager has no such operation
+	Streams    bool // it answers with a stream
+
+	needs   service
+	records recorder
+	call    func(ctx context.Context, a *API, in []byte) (out any, resource string, err error)
+	stream  func(ctx context.Context, a *API, in []byte, to *sink) (resource string, err error)
+}
+
+// service says which service an operation needs.
+type service uint8
+
+const (
+	needsCommands service = iota
+	needsNodes
+	needsDocuments
+	needsNodesOrDocuments
+	needsAudit
+)
+
+func (o *Operation) available(s *Services) bool {
+	switch o.needs {
+	case needsCommands:
+		return s.Commands != nil
+	case needsNodes:
+		return s.Nodes != nil
+	case needsDocuments:
+		return s.Documents != nil
+	case needsNodesOrDocuments:
+		return s.Nodes != nil || s.Documents != nil
+	}
+	return s.Audit != nil
+}
+
+// recorder says which calls the service itself writes to the audit log; the API writes the others.
+type recorder uint8
+
+const (
+	everything recorder = iota
+	writes              // what it changed, and refusals
+	refusals            // refusals only
+	nothing
+)
+
+// resourced is a request that names what it is about, as access.Check and the audit log write it.
+type resourced interface{ resource() string }
+
+func resourceOf(in any) string {
+	if r, ok := in.(resourced); ok {
+		return r.resource()
+	}
+	return "*"
+}
+
+func call[In any](op string, f func(*API, context.Context, *In) (any, error)) func(context.Context, *API, []byte) (any, string, error) {
+	return func(ctx context.Context, a *API, b []byte) (any, string, error) {
+		var in In
+		if err := decode("ssmops."+op, b, &in); err != nil {
+			return nil, "*", err
+		}
+		out, err := f(a, ctx, &in)
+		return out, resourceOf(&in), err
+	}
+}
+
+func stream[In any](op string, f func(*API, context.Context, *In, *sink) error) func(context.Context, *API, []byte, *sink) (string, error) {
+	return func(ctx context.Context, a *API, b []byte, to *sink) (string, error) {
+		var in In
+		if err := decode("ssmops."+op, b, &in); err != nil {
+			return "*", err
+		}
+		return resourceOf(&in), f(a, ctx, &in, to)
+	}
+}
+
+// add completes a row: the permission is that of AWS's operation of the same name unless the row says otherwise.
+func add[In any](r Operation, f func(*API, context.Context, *In) (any, error)) Operation {
+	if r.Permission == "" {
+		r.Permission = "ssm:" + r.Name
+	}
+	r.call = call(r.Name, f)
+	return r
+}
+
+func addStream[In any](r Operation, f func(*API, context.Context, *In, *sink) error) Operation {
+	r.Streams, r.stream = true, stream(r.Name, f)
+	return r
+}
+
+// Operations returns the table, sorted by name: every operation that a control plane answers. The slice is the caller's. It is the only place where an operation gets a
+// name, so that what is not here cannot be called.
+func Operations() []Operation {
+	ops := []Operation{
+		// Commands.
+		add(Operation{Name: "SendCommand", Summary: "Run a document on nodes.", needs: needsCommands, records: writes}, (*API).sendCommand),
+		add(Operation{Name: "CancelCommand", Summary: "Ask for the end of a command, on all its nodes or on some.", needs: needsCommands, records: writes}, (*API).cancelCommand),
+		add(Operation{Name: "ListCommands", Summary: "List commands, the newest first.", needs: needsCommands, records: refusals}, (*API).listCommands),
+		add(Operation{Name: "ListCommandInvocations", Summary: "List how commands went, node by node.", needs: needsCommands, records: refusals}, (*API).listCommandInvocations),
+		add(Operation{Name: "GetCommandInvocation", Summary: "Read how a command went on one node.", needs: needsCommands, records: refusals}, (*API).getCommandInvocation),
+		add(Operation{Name: "PlanCommand", Permission: "ssm:SendCommand", Own: true, Summary: "Say what SendCommand would do, without doing it.", needs: needsCommands, records: nothing}, (*API).planCommand),
+		addStream(Operation{Name: "WatchCommand", Permission: "ssm:ListCommandInvocations", Own: true, Summary: "Follow a command live.", needs: needsCommands, records: refusals}, (*API).watchCommand),
+		addStream(Operation{Name: "GetCommandOutput", Permission: "ssm:GetCommandInvocation", Own: true, Summary: "Read all that a step wrote.", needs: needsCommands, records: refusals}, (*API).getCommandOutput),
+
+		// Documents.
+		add(Operation{Name: "CreateDocument", Summary: "Store a new document.", needs: needsDocuments}, (*API).createDocument),
+		add(Operation{Name: "UpdateDocument", Summary: "Store a new version of a document.", needs: needsDocuments}, (*API).updateDocument),
+		add(Operation{Name: "UpdateDocumentDefaultVersion", Summary: "Choose the default version of a document.", needs: needsDocuments}, (*API).updateDocumentDefaultVersion),
+		add(Operation{Name: "GetDocument", Summary: "Read the text of a document.", needs: needsDocuments}, (*API).getDocument),
+		add(Operation{Name: "DescribeDocument", Summary: "Read what is known about a document.", needs: needsDocuments}, (*API).describeDocument),
+		add(Operation{Name: "ListDocuments", Summary: "List documents.", needs: needsDocuments}, (*API).listDocuments),
+		add(Operation{Name: "ListDocumentVersions", Summary: "List the versions of a document.", needs: needsDocuments}, (*API).listDocumentVersions),
+		add(Operation{Name: "DeleteDocument", Summary: "Delete a document, or one of its versions.", needs: needsDocuments}, (*API).deleteDocument),
+
+		// Nodes.
+		add(Operation{Name: "CreateActivation", Summary: "Make a code with which machines register.", needs: needsNodes}, (*API).createActivation),
+		add(Operation{Name: "DescribeActivations", Summary: "List activations, without their codes.", needs: needsNodes}, (*API).describeActivations),
+		add(Operation{Name: "DeleteActivation", Summary: "Delete an activation; nodes that registered with it stay.", needs: needsNodes}, (*API).deleteActivation),
+		add(Operation{Name: "DescribeInstanceInformation", Summary: "List nodes with their presence and facts.", needs: needsNodes}, (*API).describeInstanceInformation),
+		add(Operation{Name: "DeregisterManagedInstance", Summary: "Remove a node.", needs: needsNodes}, (*API).deregisterManagedInstance),
+
+		// Tags.
+		add(Operation{Name: "AddTagsToResource", Summary: "Set tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).addTagsToResource),
+		add(Operation{Name: "RemoveTagsFromResource", Summary: "Remove tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).removeTagsFromResource),
+		add(Operation{Name: "ListTagsForResource", Summary: "Read the tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).listTagsForResource),
+
+		// Resource groups, at AWS a service of its own.
+		add(Operation{Name: "CreateGroup", Permission: "resource-groups:CreateGroup", Own: true, Summary: "Create a resource group with a tag query.", needs: needsNodes}, (*API).createGroup),
+		add(Operation{Name: "GetGroup", Permission: "resource-groups:GetGroup", Own: true, Summary: "Read a resource group and its query.", needs: needsNodes}, (*API).getGroup),
+		add(Operation{Name: "UpdateGroupQuery", Permission: "resource-groups:UpdateGroupQuery", Own: true, Summary: "Replace the query of a resource group.", needs: needsNodes}, (*API).updateGroupQuery),
+		add(Operation{Name: "DeleteGroup", Permission: "resource-groups:DeleteGroup", Own: true, Summary: "Delete a resource group; its nodes stay.", needs: needsNodes}, (*API).deleteGroup),
+		add(Operation{Name: "ListGroups", Permission: "resource-groups:ListGroups", Own: true, Summary: "List resource groups.", needs: needsNodes}, (*API).listGroups),
+		add(Operation{Name: "ListGroupResources", Permission: "resource-groups:ListGroupResources", Own: true, Summary: "List the nodes of a resource group.", needs: needsNodes}, (*API).listGroupResources),
+
+		// The record of calls.
+		add(Operation{Name: "ListAudit", Permission: "cloudtrail:LookupEvents", Own: true, Summary: "Read the record of calls.", needs: needsAudit, records: nothing}, (*API).listAudit),
+	}
+	slices.SortFunc(ops, func(a, b Operation) int { return strings.Compare(a.Name, b.Name) })
+	return ops
+}
