@@ -169,8 +169,18 @@ func (h *hub) hello(ctx context.Context, via transport.Transport, a transport.Ad
 	h.heard[a] = heard{hello.Session, hello.Seq, e.NotBefore}
 	h.mu.Unlock()
 	now := h.f.cfg.Now()
-	if err := h.f.Nodes.Seen(ctx, a.Tenant, a.Name, hello.Facts, now); err != nil {
+	if err := h.f.Nodes.Seen(ctx, a.Tenant, a.Name, nil, now); err != nil {
 		return err
+	}
+	if hello.Facts != nil { // durable before the answer: the node does not send them again
+		if err := h.f.Nodes.Learn(ctx, a.Tenant, a.Name, *hello.Facts); err != nil && fault.KindOf(err) != fault.Invalid {
+			h.mu.Lock()
+			h.heard[a] = was
+			h.mu.Unlock()
+			return err
+		} else if err != nil {
+			h.f.cfg.Log.Warn("facts of a node not taken", "node", a.Name, "error", err)
+		}
 	}
 	body, err := message.Marshal(message.KindWelcome, message.Welcome{Session: hello.Session, Seq: hello.Seq, Time: now, Heartbeat: h.f.cfg.Heartbeat})
 	if err != nil {

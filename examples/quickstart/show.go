@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -53,6 +54,7 @@ func terminal(w io.Writer) bool {
 func watch(ctx context.Context, f *fleetwright.Fleet, id string, names map[string]node.Info, w io.Writer, each func(command.Update)) (command.Command, error) {
 	moving := terminal(w)
 	began := time.Now()
+	said := map[string]string{} // so that only news is a line
 	for u, err := range f.Commands.Events(ctx, id, 0) {
 		if err != nil {
 			return command.Command{}, err
@@ -67,7 +69,12 @@ func watch(ctx context.Context, f *fleetwright.Fleet, id string, names map[strin
 			fmt.Fprintf(w, "\r\x1b[K  [%s%s] %d/%d done, %d running, %d failed  %s", strings.Repeat("#", done), strings.Repeat(".", width-done), p.Completed, p.Targets, p.Running, p.Errors, p.Detail)
 		} else {
 			for _, c := range u.Changes {
-				fmt.Fprintf(w, "  %6.2fs  %-8s %s\n", time.Since(began).Seconds(), name(names, c.Node), changeText(c))
+				text := changeText(c)
+				if text == "" || said[c.Node] == text {
+					continue
+				}
+				said[c.Node] = text
+				fmt.Fprintf(w, "  %6.2fs  %-8s %s\n", time.Since(began).Seconds(), name(names, c.Node), text)
 			}
 		}
 		if each != nil {
@@ -82,8 +89,10 @@ func watch(ctx context.Context, f *fleetwright.Fleet, id string, names map[strin
 
 func changeText(c command.Change) string {
 	switch {
-	case c.Detail == message.DetailPending:
-		return "offered"
+	case c.Detail == message.DetailPending || c.Detail == message.DetailInProgress && c.Step == 0:
+		return "" // offered, or told to run: what matters is that it runs
+	case c.Detail == message.DetailCancelling:
+		return string(c.Detail)
 	case c.Detail.Terminal():
 		text := string(c.Detail)
 		if c.ExitCode > 0 {
@@ -129,6 +138,7 @@ func results(ctx context.Context, f *fleetwright.Fleet, c command.Command, names
 			break
 		}
 	}
+	slices.SortFunc(t.rows[1:], slices.Compare)
 	t.print(w)
 	fmt.Fprintf(w, "  %s: %d targets", c.StatusDetails, c.TargetCount)
 	for _, d := range []message.Detail{message.DetailSuccess, message.DetailFailed, message.DetailInterrupted, message.DetailExecutionTimedOut, message.DetailDeliveryTimedOut, message.DetailCancelled,

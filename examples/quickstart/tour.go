@@ -79,7 +79,8 @@ func tour(ctx context.Context, f *fleet, w io.Writer) error {
 	}
 	id, asked := c.ID, false
 	c, err = watch(ctx, f.Fleet, id, names, w, func(u command.Update) {
-		if !asked && (u.Command.Completed >= 2 || u.Command.Completed >= u.Command.Targets/2 && u.Command.Running > 0) {
+		working := slices.ContainsFunc(u.Changes, func(ch command.Change) bool { return ch.Detail == message.DetailInProgress && ch.Step > 0 })
+		if !asked && working && u.Command.Completed >= min(2, u.Command.Targets-1) {
 			asked = true
 			if !terminal(w) {
 				fmt.Fprintln(w, "           cancelling")
