@@ -16,7 +16,7 @@ const MaxResolve = 10_000
 
 // candidates is how many ids are looked at in one step, and viewBudget in one View.
 const (
-	candidates = 512
+	candidates = 1024
 	viewBudget = 20_000
 )
 
@@ -70,7 +70,7 @@ func (s *Service) resolve(ctx context.Context, r store.Reader, tenant string, ta
 	}
 	st := first.open(cursor, limit)
 	for seen := 0; seen < viewBudget; {
-		part, err := st.next(ctx, s, r, min(candidates, max(firstRead, limit-len(ids))))
+		part, err := st.next(ctx, s, r, min(candidates, pageShare(limit-len(ids), len(rest))))
 		if err != nil {
 			return nil, "", false, err
 		}
@@ -91,6 +91,14 @@ func (s *Service) resolve(ctx context.Context, r store.Reader, tenant string, ta
 		ids = append(ids, part...)
 	}
 	return ids, cursor, true, nil
+}
+
+// pageShare is how many candidates to look at for so many missing ids: no more than those if every candidate counts, some more if others decide.
+func pageShare(missing, others int) int {
+	if others == 0 {
+		return missing
+	}
+	return max(firstRead, missing)
 }
 
 func hasTypes(types [][]string, id string) bool {

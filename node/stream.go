@@ -30,7 +30,8 @@ type lane struct {
 	done   bool
 }
 
-func (l *lane) load(ctx context.Context, s *Service, r store.Reader) error {
+// load reads more ids if none are at hand; want is how many can be of use, 0 if that is not known.
+func (l *lane) load(ctx context.Context, s *Service, r store.Reader, want int) error {
 	if len(l.buf) > 0 || l.done {
 		return nil
 	}
@@ -39,6 +40,9 @@ func (l *lane) load(ctx context.Context, s *Service, r store.Reader) error {
 		rng = l.prefix.After(l.prefix.Str(l.after))
 	}
 	rng.Limit = l.size
+	if want > 0 {
+		rng.Limit = min(l.size, want)
+	}
 	l.size = min(2*l.size, mostRead)
 	n := 0
 	for it, err := range r.Scan(ctx, rng) {
@@ -101,8 +105,12 @@ func (st *stream) next(ctx context.Context, s *Service, r store.Reader, n int) (
 	}
 	for len(out) < n {
 		var least *lane
+		want := 0
+		if len(st.lanes) == 1 { // of several, nobody knows whose ids come next
+			want = n - len(out)
+		}
 		for _, l := range st.lanes {
-			if err := l.load(ctx, s, r); err != nil {
+			if err := l.load(ctx, s, r, want); err != nil {
 				return nil, err
 			}
 			if len(l.buf) > 0 && (least == nil || l.buf[0] < least.buf[0]) {
@@ -151,7 +159,7 @@ func smallest(ctx context.Context, r store.Reader, srcs []source, after string) 
 	if len(srcs) < 2 {
 		return nil
 	}
-	for limit := 64; limit <= 8192; limit *= 8 {
+	for limit := 64; limit <= 4096; limit *= 4 {
 		best, fewest := -1, limit
 		for i, src := range srcs {
 			n, err := src.count(ctx, r, after, limit)
