@@ -47,16 +47,10 @@ type tables struct {
 	heads       record.Table[head]
 	entries     record.Table[Entry]
 	checkpoints record.Table[Checkpoint]
-	chains      record.Table[chainRecord]
-}
-
-// chainRecord says that a chain exists. It lies outside the tenants, so that all chains can be found.
-type chainRecord struct {
-	Created time.Time `json:"created"`
 }
 
 func newTables(c *record.Codec) tables {
-	return tables{record.NewTable[head](c), record.NewTable[Entry](c), record.NewTable[Checkpoint](c), record.NewTable[chainRecord](c)}
+	return tables{record.NewTable[head](c), record.NewTable[Entry](c), record.NewTable[Checkpoint](c)}
 }
 
 func space(tenant string) key.K                   { return key.New(tenant).Str("audit") }
@@ -64,7 +58,6 @@ func heads(tenant string) key.K                   { return space(tenant).Str("he
 func headKey(c chainID) key.K                     { return heads(c.tenant).Str(c.writer) }
 func entries(c chainID) key.K                     { return space(c.tenant).Str("entry").Str(c.writer) }
 func checkpoints(c chainID) key.K                 { return space(c.tenant).Str("checkpoint").Str(c.writer) }
-func registry() key.K                             { return key.New("").Str("audit").Str("chain") }
 func entryKey(c chainID, segment, n uint64) key.K { return entries(c).Uint(segment).Uint(n) }
 
 // append adds entries of one tenant to this writer's chain.
@@ -73,9 +66,7 @@ func (l *Log) append(ctx context.Context, tx store.Tx, tenant string, es []Entry
 	h, err := l.t.heads.Get(ctx, tx, headKey(c))
 	if errors.Is(err, store.ErrNotFound) {
 		h = head{From: 1, Segment: 1, Hash: genesis(c)}
-		err = l.t.chains.Put(tx, registry().Str(tenant).Str(c.writer), chainRecord{l.cfg.Now().UTC().Round(0)})
-	}
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
 	for _, e := range es {

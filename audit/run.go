@@ -8,7 +8,6 @@ import (
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
-	"github.com/fleetwright/fleetwright/store/key"
 )
 
 // Run stores what Read queued, every Config.Flush, and signs the chains that grew, every Config.Checkpoint, until ctx ends; then it does both once more. Errors
@@ -113,45 +112,6 @@ const (
 	ActionDropped = "audit:Dropped" // entries of reads were lost; IDs has the count
 	ActionTrim    = "audit:Trim"    // old segments were removed; IDs has the oldest that is left
 )
-
-// chains returns all chains, of one tenant or of all if tenant is empty.
-func (l *Log) chains(ctx context.Context, tenant string) (out []chainID, err error) {
-	space := registry()
-	if tenant != "" {
-		space = space.Str(tenant)
-	}
-	var last []byte
-	for {
-		n := 0
-		err := l.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-			rng := space.Range()
-			if last != nil {
-				rng = space.After(last)
-			}
-			rng.Limit = 1000
-			for it, err := range r.Scan(ctx, rng) {
-				if err != nil {
-					return err
-				}
-				last = append([]byte(nil), it.Key...)
-				n++
-				k := key.Read(last[len(registry()):])
-				c := chainID{k.Str(), k.Str()}
-				if k.Err() != nil {
-					return &Broken{Reason: "the list of chains holds a key that is none"}
-				}
-				out = append(out, c)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		if n < 1000 {
-			return out, nil
-		}
-	}
-}
 
 // Checkpoint signs every chain of this writer that grew since its last checkpoint: the end of each segment that was filled, then the tip.
 func (l *Log) Checkpoint(ctx context.Context) error {

@@ -2,13 +2,11 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
-	"github.com/fleetwright/fleetwright/store/key"
 )
 
 // Trim removes this writer's segments whose entries are all older than before, in every tenant. What was removed is signed first, recorded as an entry of action
@@ -109,19 +107,4 @@ func (l *Log) purge(ctx context.Context, rng store.Range) error {
 		}
 	}
 	return nil
-}
-
-// writers returns the writers of a tenant's chains.
-func (l *Log) writers(ctx context.Context, r store.Reader, tenant string) (out []string, err error) {
-	for it, err := range r.Scan(ctx, heads(tenant).Range()) {
-		if err != nil {
-			return nil, err
-		}
-		k := key.Read(it.Key[len(heads(tenant)):])
-		out = append(out, k.Str())
-		if err := k.Err(); err != nil {
-			return nil, errors.Join(err, &Broken{Tenant: tenant, Reason: "the key of a head is none"})
-		}
-	}
-	return out, nil
 }

@@ -157,12 +157,13 @@ func TestVerifyNamesTheFirstBrokenEntry(t *testing.T) {
 		"a strange key": {func(_ context.Context, tx store.Tx, l *Log) error {
 			return l.t.entries.Put(tx, at(1, 3).Str("x"), Entry{})
 		}, 1, 4, "a key"},
-		"the head":            {remove(headKey(chain)), 0, 0, "head is gone"},
-		"the head's count":    {headTo(func(h *head) { h.Count = 9 }), 3, 4, "cut off"},
-		"all entries":         {remove(at(1, 1), at(1, 2), at(1, 3), at(1, 4), at(1, 5), at(2, 1), at(2, 2), at(2, 3), at(2, 4), at(2, 5), at(3, 1), at(3, 2), at(3, 3)), 1, 1, "cut off"},
-		"a checkpoint":        {remove(checkpoints(chain).Uint(2)), 0, 0, "checkpoint 3: the one before it was removed"},
-		"the last checkpoint": {remove(checkpoints(chain).Uint(4)), 0, 0, "checkpoint 4: it was removed"},
-		"the first ones":      {remove(checkpoints(chain).Uint(1)), 0, 0, "the one before it was removed"},
+		"the head":                     {remove(headKey(chain)), 0, 0, "head is gone"},
+		"the head and its checkpoints": {remove(headKey(chain), checkpoints(chain).Uint(1), checkpoints(chain).Uint(2), checkpoints(chain).Uint(3), checkpoints(chain).Uint(4)), 0, 0, "head is gone"},
+		"the head's count":             {headTo(func(h *head) { h.Count = 9 }), 3, 4, "cut off"},
+		"all entries":                  {remove(at(1, 1), at(1, 2), at(1, 3), at(1, 4), at(1, 5), at(2, 1), at(2, 2), at(2, 3), at(2, 4), at(2, 5), at(3, 1), at(3, 2), at(3, 3)), 1, 1, "cut off"},
+		"a checkpoint":                 {remove(checkpoints(chain).Uint(2)), 0, 0, "checkpoint 3: the one before it was removed"},
+		"the last checkpoint":          {remove(checkpoints(chain).Uint(4)), 0, 0, "checkpoint 4: it was removed"},
+		"the first ones":               {remove(checkpoints(chain).Uint(1)), 0, 0, "the one before it was removed"},
 		"a checkpoint's claim": {func(ctx context.Context, tx store.Tx, l *Log) error {
 			cp, err := l.t.checkpoints.Get(ctx, tx, checkpoints(chain).Uint(2))
 			if err != nil {
@@ -335,6 +336,32 @@ func TestConcurrentRecords(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, rep.Chains)
 	require.Equal(t, 200, rep.Entries)
+}
+
+// Chains are found among whatever else lies in the store, of this library or of the host.
+func TestChainsAreFoundAmongOtherKeys(t *testing.T) {
+	s := memstore.New()
+	require.NoError(t, s.Update(t.Context(), func(_ context.Context, tx store.Tx) error {
+		for _, k := range [][]byte{{1}, {2}, {2, 'x'}, {2, 'x', 0}, {2, 0, 1, 9}, {3}, []byte("host/key"), key.New("").Str("node"), key.New("a"), key.New("z").Uint(1), {0xff}} {
+			if err := tx.Put(k, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	var want []chainID
+	for _, tenant := range []string{"a", "b\x00", "x", "\xff\xff"} {
+		for _, w := range []string{"u", "v\x00w"} {
+			write(t, newLog(s, w, nil), tenant, 2)
+			want = append(want, chainID{tenant, w})
+		}
+	}
+	got, err := newLog(s, "u", nil).chains(t.Context(), "")
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	got, err = newLog(s, "u", nil).chains(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, want[4:6], got)
 }
 
 // The limit is the same transaction writing a plain record of the same size.
