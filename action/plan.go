@@ -18,6 +18,7 @@ type Source struct {
 	Format     string // JSON or YAML; empty: by content
 	Hash       string // SHA-256, hex: the document must have it; empty: not checked
 	Parameters map[string][]string
+	SSM        map[string]string // what {{ssm:name}} references stand for, as the control plane looked them up
 	RefuseRaw  bool
 }
 
@@ -28,7 +29,7 @@ type Plan struct {
 }
 
 // Read reads a Command document into a Plan. It is pure: the same source gives the same plan. known is what documents may name; nil is document.Builtin. A reference to Parameter Store that
-// is still in the document is an error: the control plane replaces such references, a node reads nothing there.
+// the source does not answer is an error: a node reads nothing there.
 func Read(src *Source, platform string, known *document.Actions) (*Plan, error) {
 	if src.Hash != "" {
 		sum := sha256.Sum256(src.Document)
@@ -44,7 +45,7 @@ func Read(src *Source, platform string, known *document.Actions) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := bound.ResolveSSM(context.Background(), noParameters{}); err != nil {
+	if err := bound.ResolveSSM(context.Background(), parameters(src.SSM)); err != nil {
 		return nil, err
 	}
 	p := &Plan{Steps: bound.Steps(platform)}
@@ -62,9 +63,14 @@ func Read(src *Source, platform string, known *document.Actions) (*Plan, error) 
 	return p, nil
 }
 
-// noParameters refuses every look-up.
-type noParameters struct{}
+// parameters answers from what came with the document.
+type parameters map[string]string
 
-func (noParameters) Parameters(_ context.Context, names []string) (map[string]string, error) {
-	return nil, fault.New("action.Read", fault.InvalidParameters, "the document still has a reference to Parameter Store (%s), which a node cannot read: the control plane must replace it", fault.Clean(names[0]))
+func (p parameters) Parameters(_ context.Context, names []string) (map[string]string, error) {
+	for _, n := range names {
+		if _, ok := p[n]; !ok {
+			return nil, fault.New("action.Read", fault.InvalidParameters, "the document refers to %s in Parameter Store, which the control plane did not look up: a node cannot", fault.Clean(n))
+		}
+	}
+	return p, nil
 }

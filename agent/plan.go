@@ -15,7 +15,7 @@ func makePlan(run *message.Run, platform string, known *document.Actions) (*acti
 	if hash == "" {
 		hash = "missing"
 	}
-	return action.Read(&action.Source{Name: run.DocumentName, Document: run.Document, Format: run.Format, Hash: hash, Parameters: run.Parameters, RefuseRaw: run.RefuseRaw}, platform, known)
+	return action.Read(&action.Source{Name: run.DocumentName, Document: run.Document, Format: run.Format, Hash: hash, Parameters: run.Parameters, SSM: run.SSM, RefuseRaw: run.RefuseRaw}, platform, known)
 }
 
 // shorten makes a reason safe to print and short enough to travel.
