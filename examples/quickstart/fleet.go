@@ -81,7 +81,7 @@ func startFleet(ctx context.Context, o options, dir string, w io.Writer) (*fleet
 		}
 		f.agents = append(f.agents, c)
 	}
-	if err := present(ctx, cp, o.nodes); err != nil {
+	if err := present(ctx, cp, o.nodes, began); err != nil {
 		f.close()
 		return nil, err
 	}
@@ -171,8 +171,8 @@ func runAgent(ctx context.Context, dir, url, caFile string) error {
 	return a.Run(ctx)
 }
 
-// present waits until n nodes are connected.
-func present(ctx context.Context, cp *fleetwright.Fleet, n int) error {
+// present waits until n nodes were heard of since then.
+func present(ctx context.Context, cp *fleetwright.Fleet, n int, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -180,12 +180,18 @@ func present(ctx context.Context, cp *fleetwright.Fleet, n int) error {
 		if err != nil {
 			return err
 		}
-		if len(nodes) >= n {
+		here := 0
+		for _, nd := range nodes {
+			if nd.LastPing.After(since) {
+				here++
+			}
+		}
+		if here >= n {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fault.New("quickstart", fault.ServiceUnavailable, "only %d of %d agents connected within a minute; see the log in the fleet's directory", len(nodes), n)
+			return fault.New("quickstart", fault.ServiceUnavailable, "only %d of %d agents connected within a minute; see the log in the fleet's directory", here, n)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

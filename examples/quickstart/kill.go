@@ -267,6 +267,7 @@ func runPlane(ctx context.Context, dir, listen, count string) error {
 }
 
 func sendKill(ctx context.Context, f *fleetwright.Fleet, dir string, n int) error {
+	began := time.Now()
 	fmt.Printf("Control plane (a process of its own): store in %s, nodes at %s\n", shorten(dir), f.URL())
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), f.CA(), 0o600); err != nil {
 		return err
@@ -278,7 +279,7 @@ func sendKill(ctx context.Context, f *fleetwright.Fleet, dir string, n int) erro
 		}
 		fmt.Printf("@activation %d %s %s\n", i, act.ID, act.Code.Reveal())
 	}
-	if err := present(ctx, f, n); err != nil {
+	if err := present(ctx, f, n, began); err != nil {
 		return err
 	}
 	fmt.Printf("%d agents registered and connected\n\nA document that leaves a line in a file for each start, 2 machines at a time\n", n)

@@ -124,11 +124,16 @@ func parse(args []string, w io.Writer) (o options, err error) {
 	if o.parameters, err = command.ParseParameters(*parameters); err != nil {
 		return o, err
 	}
+	if _, err := doc.Bind(o.parameters, nil); err != nil {
+		return o, err
+	}
 	if *targets == "" {
 		*targets = "Key=InstanceIds,Values=*"
 	}
-	o.targets, err = target.Parse(*targets)
-	return o, err
+	if o.targets, err = target.Parse(*targets); err != nil {
+		return o, err
+	}
+	return o, target.Validate(o.targets, nil)
 }
 
 // run starts a fleet, does what was asked for, and leaves nothing behind unless it was told to.

@@ -11,6 +11,7 @@ import (
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/target"
 )
 
@@ -117,7 +118,7 @@ func own(ctx context.Context, o options, f *fleet, w io.Writer) error {
 	if err := results(ctx, f.Fleet, c, names, w); err != nil {
 		return err
 	}
-	if err := outputs(ctx, f, c, w); err != nil {
+	if err := outputs(ctx, f, c, names, w); err != nil {
 		return err
 	}
 	if c.StatusDetails != message.DetailSuccess {
@@ -127,7 +128,7 @@ func own(ctx context.Context, o options, f *fleet, w io.Writer) error {
 }
 
 // outputs prints what the first machine that ran wrote, whole.
-func outputs(ctx context.Context, f *fleet, c command.Command, w io.Writer) error {
+func outputs(ctx context.Context, f *fleet, c command.Command, names map[string]node.Info, w io.Writer) error {
 	page, _, err := f.Commands.Invocations(ctx, command.ListRequest{Command: c.ID})
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func outputs(ctx context.Context, f *fleet, c command.Command, w io.Writer) erro
 			continue
 		}
 		for _, st := range r.Steps {
-			fmt.Fprintf(w, "\n%s, step %s: %s\n", r.Node, fault.Clean(st.Name), st.Status)
+			fmt.Fprintf(w, "\n%s (%s), step %s: %s\n", name(names, r.Node), r.Node, fault.Clean(st.Name), st.Status)
 			if st.Reason != "" {
 				fmt.Fprintf(w, "  (%s)\n", fault.Clean(st.Reason))
 			}
