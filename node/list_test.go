@@ -134,7 +134,7 @@ func TestPingStatusFollowsSilence(t *testing.T) {
 	require.Equal(t, Inactive, status(), "never heard of")
 	require.NoError(t, w.Seen(alice, "t", id, nil, time.Time{}))
 	require.Equal(t, Online, status())
-	require.NoError(t, w.Seen(alice, "t", id, nil, w.clock.t.Add(-time.Hour)), "an old one, late")
+	require.NoError(t, w.Seen(alice, "t", id, nil, w.clock.t.Add(-time.Minute)), "one that was overtaken")
 	w.clock.t = w.clock.t.Add(5*time.Minute - 1)
 	require.Equal(t, Online, status())
 	w.clock.t = w.clock.t.Add(1)
@@ -143,6 +143,45 @@ func TestPingStatusFollowsSilence(t *testing.T) {
 	require.Equal(t, ConnectionLost, status())
 	w.clock.t = w.clock.t.Add(time.Minute)
 	require.Equal(t, Inactive, status())
+}
+
+// F9: the clock of the control plane jumps. What was noted in what is now the future does not keep a silent node Online.
+func TestF9_TheClockIsSetBack(t *testing.T) {
+	w := newWorld(t, nil)
+	id := w.put(t, alice, nil)
+	status := func() PingStatus {
+		i, err := w.Get(alice, id)
+		require.NoError(t, err)
+		return i.PingStatus
+	}
+	require.NoError(t, w.Seen(alice, "t", id, nil, time.Time{}))
+	require.NoError(t, w.Flush(alice))
+	w.clock.t = w.clock.t.Add(-365 * 24 * time.Hour)
+	require.Equal(t, ConnectionLost, status())
+	require.NoError(t, w.Seen(alice, "t", id, nil, time.Time{}))
+	require.Equal(t, Online, status())
+	require.NoError(t, w.Flush(alice))
+	w.presence = map[nodeID]*presence{} // restarted
+	require.Equal(t, Online, status())
+	w.clock.t = w.clock.t.Add(10 * time.Minute)
+	require.Equal(t, ConnectionLost, status())
+}
+
+// Two control planes: the one that a node left does not overwrite what the other heard later.
+func TestTheLatestHeartbeatOfAllPlanesCounts(t *testing.T) {
+	w := newWorld(t, nil)
+	id := w.put(t, alice, nil)
+	other, err := New(w.cfg)
+	require.NoError(t, err)
+	require.NoError(t, w.Seen(alice, "t", id, nil, w.clock.t))
+	require.NoError(t, other.Seen(alice, "t", id, nil, w.clock.t.Add(20*time.Second)))
+	require.NoError(t, other.Flush(alice))
+	require.NoError(t, w.Flush(alice))
+	for _, s := range []*Service{w.Service, other} {
+		i, err := s.Get(alice, id)
+		require.NoError(t, err)
+		require.True(t, i.LastPing.Equal(w.clock.t.Add(20*time.Second)))
+	}
 }
 
 func TestSeenRefusesBadFactsAndCountsTheHeartbeat(t *testing.T) {

@@ -37,6 +37,9 @@ const (
 	seenBatch  = 1000
 	factsBatch = 50
 	factsEvery = time.Second
+
+	// A heartbeat that lies further ahead than this was noted before the clock was set back.
+	setBack = time.Minute
 )
 
 // Seen notes a heartbeat of a node, with its facts when it sent some. It takes no transaction and does not block. The caller has verified who speaks. now is the time of
@@ -64,7 +67,7 @@ func (s *Service) Seen(_ context.Context, tenant, node string, facts *message.Fa
 		p = &presence{}
 		s.presence[nodeID{tenant, node}] = p
 	}
-	if now.After(p.last) {
+	if now.After(p.last) || p.last.Sub(now) > setBack {
 		p.last = now
 	}
 	if facts != nil && !bytes.Equal(b, p.known) {
@@ -84,11 +87,14 @@ func (s *Service) status(last, now time.Time) PingStatus {
 	switch silent := now.Sub(last); {
 	case last.IsZero() || silent >= s.cfg.InactiveAfter:
 		return Inactive
-	case silent >= s.cfg.LostAfter:
+	case silent >= s.cfg.LostAfter || -silent > setBack: // from before the clock was set back, and nothing since
 		return ConnectionLost
 	}
 	return Online
 }
+
+// newer reports whether heartbeat a is to be shown instead of b.
+func newer(a, b time.Time) bool { return !a.IsZero() && (a.After(b) || b.Sub(a) > setBack) }
 
 // overlay returns the newer of the stored heartbeat and memory's, and memory's facts if they wait to be written.
 func (s *Service) overlay(tenant, id string, stored time.Time) (last time.Time, facts *message.Facts) {
@@ -98,7 +104,7 @@ func (s *Service) overlay(tenant, id string, stored time.Time) (last time.Time, 
 	if p == nil {
 		return stored, nil
 	}
-	if p.last.After(stored) {
+	if newer(p.last, stored) {
 		stored = p.last
 	}
 	return stored, p.facts
@@ -144,7 +150,7 @@ func (s *Service) Flush(ctx context.Context) error {
 	s.mu.Lock()
 	for k, p := range s.presence {
 		switch {
-		case p.last.After(p.written):
+		case !p.last.Equal(p.written):
 			beats = append(beats, beat{k, p.last})
 		case p.facts == nil && now.Sub(p.last) >= s.cfg.LostAfter:
 			delete(s.presence, k) // the store knows all that is here
@@ -153,14 +159,18 @@ func (s *Service) Flush(ctx context.Context) error {
 	s.mu.Unlock()
 	slices.SortFunc(beats, func(a, b beat) int { return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.id, b.id)) })
 	for part := range slices.Chunk(beats, seenBatch) {
-		keys := make([][]byte, len(part))
+		exists, keys := make([][]byte, len(part)), make([][]byte, len(part))
 		for i, b := range part {
-			keys[i] = allIndex(b.tenant).Str(b.id)
+			exists[i], keys[i] = allIndex(b.tenant).Str(b.id), seenKey(b.tenant, b.id)
 		}
 		var gone []nodeID
 		err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 			gone = nil
-			exist, err := tx.GetMany(ctx, keys)
+			exist, err := tx.GetMany(ctx, exists)
+			if err != nil {
+				return err
+			}
+			stored, err := s.seen.GetMany(ctx, tx, keys)
 			if err != nil {
 				return err
 			}
@@ -168,6 +178,9 @@ func (s *Service) Flush(ctx context.Context) error {
 				if exist[i] == nil { // deregistered since, or never there
 					gone = append(gone, b.nodeID)
 					continue
+				}
+				if stored[i] != nil && !newer(b.last, stored[i].Last) {
+					continue // another control plane heard of it later
 				}
 				if err := s.seen.Put(tx, seenKey(b.tenant, b.id), seenRecord{b.last}); err != nil {
 					return err

@@ -13,20 +13,20 @@ import (
 	"github.com/fleetwright/fleetwright/target"
 )
 
-// nodeRecord is a managed node.
+// nodeRecord is a managed node. See encode.go for how it is stored.
 type nodeRecord struct {
-	ID         string            `json:"id"`
-	Name       string            `json:"name,omitempty"`
-	Activation string            `json:"activation,omitempty"`
-	Token      string            `json:"token,omitempty"` // name of the registration's token record
-	Role       string            `json:"role,omitempty"`
-	Registered time.Time         `json:"registered"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	Facts      message.Facts     `json:"facts"`
-	SignKey    []byte            `json:"signKey,omitempty"`
-	SealKey    []byte            `json:"sealKey,omitempty"`
-	Serial     uint64            `json:"serial"` // of the keys: 1, then one more with each rotation
-	Assurance  target.Assurance  `json:"assurance"`
+	ID         string
+	Name       string
+	Activation string
+	Token      string // name of the registration's token record
+	Role       string
+	Registered time.Time
+	Tags       map[string]string
+	Facts      message.Facts
+	SignKey    []byte
+	SealKey    []byte
+	Serial     uint64 // of the keys: 1, then one more with each rotation
+	Assurance  target.Assurance
 }
 
 // activationRecord is an activation. The code itself is nowhere.

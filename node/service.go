@@ -37,7 +37,7 @@ type Config struct {
 // Service is the node service. All methods are safe for concurrent use.
 type Service struct {
 	cfg         Config
-	nodes       record.Table[nodeRecord]
+	nodes       nodeTable
 	activations record.Table[activationRecord]
 	groups      record.Table[groupRecord]
 	seen        record.Table[seenRecord]
@@ -78,7 +78,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		cfg: cfg, nodes: record.NewTable[nodeRecord](cfg.Codec), activations: record.NewTable[activationRecord](cfg.Codec), groups: record.NewTable[groupRecord](cfg.Codec),
+		cfg: cfg, nodes: nodeTable{cfg.Codec}, activations: record.NewTable[activationRecord](cfg.Codec), groups: record.NewTable[groupRecord](cfg.Codec),
 		seen: record.NewTable[seenRecord](cfg.Codec), owners: record.NewTable[ownerRecord](cfg.Codec), presence: map[nodeID]*presence{},
 	}, nil
 }
