@@ -72,7 +72,19 @@ func New(t testing.TB, n int) *Fleet {
 // NewWith is New with options.
 func NewWith(t testing.TB, n int, o Options) *Fleet {
 	t.Helper()
-	f := &Fleet{t: t, Net: memtransport.New(&o.Net)}
+	net := memtransport.New(&o.Net)
+	return start(t, n, o, net, net.Controller())
+}
+
+// NewOver is New over a network of the test's, with an end of the control plane's that the test may have put something around.
+func NewOver(t testing.TB, n int, net *memtransport.Network, controller transport.Transport) *Fleet {
+	t.Helper()
+	return start(t, n, Options{}, net, controller)
+}
+
+func start(t testing.TB, n int, o Options, net *memtransport.Network, controller transport.Transport) *Fleet {
+	t.Helper()
+	f := &Fleet{t: t, Net: net}
 	cfg := o.Config
 	if cfg.Store == nil {
 		cfg.Store, cfg.Exclusive = memstore.New(), true
@@ -88,7 +100,7 @@ func NewWith(t testing.TB, n int, o Options) *Fleet {
 	if cfg.Authorizer == nil {
 		cfg.Authorizer = access.AllowAll{}
 	}
-	cfg.Transports = append([]transport.Transport{f.Net.Controller()}, cfg.Transports...)
+	cfg.Transports = append([]transport.Transport{controller}, cfg.Transports...)
 	var err error
 	f.Fleet, err = fleetwright.New(cfg)
 	f.must(err)
