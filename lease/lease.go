@@ -192,13 +192,13 @@ func (l *Leases) Acquire(ctx context.Context, tenant, name string) (Held, error)
 			if now != rec || (other == nil) != (nowOther == nil) || other != nil && *other != *nowOther {
 				return nil // somebody was quicker, or gave a sign of life: look again
 			}
-			own, err := l.sessions.Get(ctx, tx, sessionKey(session))
+			_, err = l.sessions.Get(ctx, tx, sessionKey(session))
 			switch {
 			case errors.Is(err, store.ErrNotFound) && registered:
 				gone = true // others have buried this session: begin a new one
 				return nil
 			case errors.Is(err, store.ErrNotFound):
-				own = sessionRecord{Owner: l.cfg.Owner, Beat: 1, TTL: l.cfg.TTL}
+				own := sessionRecord{Owner: l.cfg.Owner, Beat: 1, TTL: l.cfg.TTL}
 				if err := l.sessions.Put(tx, sessionKey(session), own); err != nil {
 					return err
 				}
