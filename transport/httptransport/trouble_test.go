@@ -230,6 +230,11 @@ func TestMessagesOfAReplacedConnectionTakeTurnsWithTheNewOnes(t *testing.T) {
 			young := w.dial(addr(1), stay)
 			send(t, young, plane, []byte("young"))
 			eventually(t, "replaced", func() bool { return w.srv.Stats().Replaced == 1 })
+			select {
+			case what := <-begun:
+				t.Fatalf("%q is handled while a message of the old connection is", what)
+			case <-time.After(50 * time.Millisecond): // long enough for it to have come
+			}
 			once.Do(func() { close(release) })
 			require.Equal(t, "young", <-begun)
 			require.Equal(t, int32(1), most.Load())
