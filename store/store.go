@@ -86,7 +86,7 @@ type Store interface {
 	// not older than any Update that returned before the call (S-FRESH). View returns fn's error unchanged (S-ERROR). Views run beside each other
 	// and beside Updates. A View that is cancelled returns the context's error from its Reader's calls (S-CANCEL).
 	//
-	// A nested View or Update with fn's ctx returns ErrNested at once (S-NESTED); with an outer ctx it may deadlock.
+	// A nested View or Update with fn's ctx, of this store or any other, returns ErrNested at once (S-NESTED); with an outer ctx it may deadlock.
 	View(ctx context.Context, fn func(ctx context.Context, r Reader) error) error
 
 	// Update runs fn in one serializable transaction (S-SERIAL): no lost update, write skew or phantom. When Update returns nil, the writes of

@@ -53,7 +53,8 @@ func TestWhatWaitsGoesIntoOneCommit(t *testing.T) {
 	require.EqualValues(t, 1, commits.Load())
 	require.EqualValues(t, 64, updates.Load())
 	st := s.Stats()
-	require.Equal(t, Stats{Commits: 1, Updates: 64, Writes: 64, Bytes: st.Bytes, Waited: st.Waited, Ran: st.Ran, Synced: st.Synced}, st)
+	require.Equal(t, Stats{Commits: 1, Updates: 64, Writes: 64, Bytes: st.Bytes, Waited: st.Waited, Ran: st.Ran, Synced: st.Synced, FileSize: st.FileSize, DiskFree: st.DiskFree}, st)
+	require.Positive(t, st.FileSize)
 	require.Positive(t, st.Bytes)
 	require.Positive(t, st.Synced)
 }

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"os"
 	"sync"
 	"time"
 )
@@ -16,7 +17,7 @@ type Commit struct {
 	Err     error         // why it failed; nil if it is durable
 }
 
-// Stats are sums since Open.
+// Stats are sums since Open, and the state at the moment of asking.
 type Stats struct {
 	Commits, Failed int64 // of the engine, Failed not counted in Commits
 	Updates         int64 // that commits made durable
@@ -25,6 +26,8 @@ type Stats struct {
 	Ran             time.Duration
 	Synced          time.Duration
 	Queued          int   // Updates that wait at this moment
+	FileSize        int64 // bytes of the file; what of them is in use is not known without reading it
+	DiskFree        int64 // bytes that the file system has left, -1 if that cannot be known
 	Err             error // as Store.Err
 }
 
@@ -49,12 +52,16 @@ func (c *counters) add(k Commit) {
 	c.s.Synced += k.Synced
 }
 
-// Stats returns the sums since Open.
+// Stats returns the sums since Open and the present state.
 func (s *Store) Stats() Stats {
 	s.counters.mu.Lock()
 	out := s.counters.s
 	s.counters.mu.Unlock()
 	out.Err = s.Err()
+	out.DiskFree = diskFree(s.path)
+	if info, err := os.Stat(s.path); err == nil {
+		out.FileSize = info.Size()
+	}
 	s.mu.Lock()
 	out.Queued = len(s.queue)
 	s.mu.Unlock()
