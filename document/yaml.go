@@ -277,14 +277,14 @@ func (r *reader) scalar(n *yaml.Node) *Value {
 // to different parsers (017, 1_000, 1:30) stay text: what a person sees is what a script gets.
 func literal(s string) (string, bool) {
 	t := strings.TrimPrefix(s, "+")
-	if strings.HasPrefix(t, ".") || strings.HasSuffix(t, ".") {
+	n := scanner{src: t, line: 1, limit: &limits{}}
+	if t == "" || t[0] != '-' && (t[0] < '0' || t[0] > '9') {
 		return "", false
 	}
-	digits := strings.TrimPrefix(t, "-")
-	if len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' || strings.ContainsAny(digits, "_xXoObB:") {
-		return "", false
+	if _, bad := n.number(); bad != nil || n.pos < len(t) {
+		return "", false // JSON has no such number
 	}
-	if f, err := strconv.ParseFloat(t, 64); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+	if f, err := strconv.ParseFloat(t, 64); err != nil || math.IsInf(f, 0) {
 		return "", false
 	}
 	return t, true
