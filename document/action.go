@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // InputType says what an input of an action takes. Wherever a list, a map or a number is wanted, a string that is one placeholder is fine.
@@ -83,8 +84,10 @@ func (a *ActionSpec) in(schema string) bool {
 // Actions is a table of actions. It is immutable.
 type Actions struct{ byName map[string]*ActionSpec }
 
-// Builtin returns the actions that AWS documents.
-func Builtin() *Actions { return (&Actions{}).With(builtin()...) }
+// Builtin returns the actions that AWS documents. The table is made once and shared, as it never changes.
+func Builtin() *Actions { return table() }
+
+var table = sync.OnceValue(func() *Actions { return (&Actions{}).With(builtin()...) })
 
 // With returns a table with a besides what t has; an action of the same name replaces.
 func (t *Actions) With(a ...ActionSpec) *Actions {
@@ -97,7 +100,7 @@ func (t *Actions) With(a ...ActionSpec) *Actions {
 	return out
 }
 
-// Get returns an action by its name, nil when it is unknown.
+// Get returns an action by its name, nil when it is unknown. It belongs to the table and must not be changed.
 func (t *Actions) Get(name string) *ActionSpec { return t.byName[name] }
 
 // Names returns the names of all actions, sorted.
