@@ -139,6 +139,44 @@ func TestNothingAmbientBites(t *testing.T) {
 	}
 }
 
+// TestBenchmarksDoNotNest: testing.Benchmark within a benchmark waits for ever, and no timeout of go test ends it.
+func TestBenchmarksDoNotNest(t *testing.T) {
+	fset := token.NewFileSet()
+	sources(t, func(file string) {
+		if !strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		f, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return // go vet says so
+		}
+		for _, s := range nested(fset, f) {
+			t.Error(s)
+		}
+	})
+	f, err := parser.ParseFile(fset, "x_test.go", "package p; func BenchmarkX(b *testing.B) { testing.Benchmark(nil) }; func TestX(t *testing.T) { testing.Benchmark(nil) }", 0)
+	require.NoError(t, err)
+	require.Len(t, nested(fset, f), 1)
+}
+
+func nested(fset *token.FileSet, f *ast.File) (out []string) {
+	for _, d := range f.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || !strings.HasPrefix(fn.Name.Name, "Benchmark") {
+			continue
+		}
+		ast.Inspect(fn, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Benchmark" {
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "testing" {
+					out = append(out, fset.Position(n.Pos()).String()+": testing.Benchmark within "+fn.Name.Name+" waits for ever: measure with b.Elapsed and a loop of b.N")
+				}
+			}
+			return true
+		})
+	}
+	return out
+}
+
 var (
 	privateKey = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{20}`)
 	awsKey     = regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)
