@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -136,13 +137,22 @@ func (a *API) record(ctx context.Context, row *Operation, resource string, err e
 	switch {
 	case fault.CodeOf(err) == serialization, // no service saw it
 		row.records == nothing, row.records == refusals && !denied, row.records == writes && err != nil && !denied:
-		a.audit(ctx, row.Permission, resource, err)
+		a.auditAs(ctx, row.Permission, resource, row.Name, err)
 	}
 }
 
-// audit records a read or a failed call. That it is not recorded is logged: the answer stands.
+// audit records a failed call that no service saw.
 func (a *API) audit(ctx context.Context, action, resource string, err error) {
-	if e := a.Audit.Read(ctx, audit.Of(action, resource, err)); e != nil {
+	a.auditAs(ctx, action, resource, "", err)
+}
+
+// auditAs records a read or a failed call, with the operation's name where the action has another. That it is not recorded is logged: the answer stands.
+func (a *API) auditAs(ctx context.Context, action, resource, operation string, err error) {
+	entry := audit.Of(action, resource, err)
+	if operation != "" && !strings.HasSuffix(action, ":"+operation) {
+		entry.IDs = map[string]string{"operation": operation}
+	}
+	if e := a.Audit.Read(ctx, entry); e != nil {
 		a.log.LogAttrs(ctx, slog.LevelError, "call not recorded", slog.String("action", action), slog.String("error", e.Error()))
 	}
 }

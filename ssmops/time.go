@@ -47,7 +47,7 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	if err != nil || math.IsNaN(f) || f < 0 || f > latestSecond {
 		return fault.New(op, serialization, "%s is no time: write seconds since 1970 or \"2006-01-02T15:04:05Z\"", clip(string(b)))
 	}
-	t.Time = time.UnixMicro(int64(math.Round(f * 1e6))).UTC()
+	t.Time = time.UnixMilli(int64(math.Round(f * 1000))).UTC() // what a double holds of it up to the year 9999
 	return nil
 }
 

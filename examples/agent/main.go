@@ -177,13 +177,6 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	}
 	conn.Address = transport.Address{Tenant: node.Tenant, Name: node.ID}
 	conn.Key = node.Identity().Signer()
-	conn.OnState = func(up bool) {
-		if up {
-			log.Info("connected", "server", o.server)
-		} else {
-			log.Info("not connected any more", "server", o.server)
-		}
-	}
 	link, err := httptransport.NewClient(conn)
 	if err != nil {
 		return err

@@ -158,7 +158,11 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	fs.SetOutput(io.Discard)
 	a.conn.flags(fs)
 	if err := fs.Parse(args); err != nil {
-		return a.flagError("fleetctl", err, verbs(), nil)
+		if errors.Is(err, flag.ErrHelp) {
+			a.help("fleetctl", verbs(), nil, nil)
+			return err
+		}
+		return bad("%v", err)
 	}
 	return a.choose(ctx, "fleetctl", verbs(), nil, fs.Args())
 }
@@ -180,7 +184,7 @@ func (a *app) choose(ctx context.Context, path string, vs []verb, self *verb, ar
 		}
 		return nil
 	}
-	return bad("%s: %q is none of %s", strings.TrimPrefix(path, "fleetctl "), fault.Clean(args[0]), names(vs))
+	return bad("%s%q is none of %s", prefix(path), fault.Clean(args[0]), names(vs))
 }
 
 func names(vs []verb) string {
@@ -207,12 +211,12 @@ func (a *app) help(path string, vs []verb, self *verb, fs *flag.FlagSet) {
 	}
 }
 
-func (a *app) flagError(path string, err error, vs []verb, self *verb) error {
-	if errors.Is(err, flag.ErrHelp) {
-		a.help(path, vs, self, nil)
-		return err
+// prefix names the subcommand in an error.
+func prefix(path string) string {
+	if p := strings.TrimPrefix(path, "fleetctl"); p != "" {
+		return p[1:] + ": "
 	}
-	return bad("%s: %v", path, err)
+	return ""
 }
 
 // parsed are a subcommand's arguments.
@@ -265,7 +269,7 @@ func (a *app) invoke(ctx context.Context, path string, v *verb, args []string) e
 				a.help(path, v.subs, v, p.fs)
 				return err
 			}
-			return bad("%s: %v", strings.TrimPrefix(path, "fleetctl "), err)
+			return bad("%s%v", prefix(path), err)
 		}
 		if p.fs.NArg() == 0 {
 			break
@@ -278,7 +282,7 @@ func (a *app) invoke(ctx context.Context, path string, v *verb, args []string) e
 	err := v.run(a, ctx, p)
 	var u usage
 	if errors.As(err, &u) {
-		return usage{strings.TrimPrefix(path, "fleetctl ") + ": " + u.text}
+		return usage{prefix(path) + u.text}
 	}
 	return err
 }

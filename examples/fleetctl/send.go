@@ -58,7 +58,7 @@ func (a *app) request(p *parsed) (*ssmops.SendCommandRequest, error) {
 			err = target.Validate(r.Targets, nil)
 		}
 		if err != nil {
-			return nil, bad("-targets: %s", fault.MessageOf(err))
+			return nil, bad("-targets: %s", strings.TrimPrefix(fault.MessageOf(err), "targets: "))
 		}
 	}
 	if ids := p.str("instance-ids"); ids != "" {

@@ -1,0 +1,209 @@
+package ssmops
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/target"
+)
+
+// things are what a world holds when the table is walked.
+type things struct{ node, command, activation string }
+
+// samples has for every operation a request that succeeds for who may send it. An operation without one fails TestR01.
+func samples() map[string]func(things) any {
+	type m = map[string]any
+	query := m{"Type": "TAG_FILTERS_1_0", "Query": `{"ResourceTypeFilters":["AWS::AllSupported"],"TagFilters":[{"Key":"Role"}]}`}
+	send := func(x things) any { return m{"DocumentName": "Greet", "InstanceIds": []string{x.node}} }
+	invocation := func(x things) any { return m{"CommandId": x.command, "InstanceId": x.node} }
+	ofCommand := func(x things) any { return m{"CommandId": x.command} }
+	document := func(things) any { return m{"Name": "Greet"} }
+	nothing := func(things) any { return m{} }
+	group := func(things) any { return m{"Name": "webs"} }
+	return map[string]func(things) any{
+		"SendCommand": send, "PlanCommand": send, "CancelCommand": ofCommand, "ListCommands": ofCommand, "ListCommandInvocations": ofCommand, "WatchCommand": ofCommand,
+		"GetCommandInvocation": invocation, "GetCommandOutput": invocation,
+		"CreateDocument": func(things) any { return m{"Name": "Other", "Content": strings.Replace(greet, "canary", "words", 1)} },
+		"UpdateDocument": func(things) any {
+			return m{"Name": "Greet", "Content": strings.Replace(greet, "hello", "bye", 1), "DocumentVersion": "$LATEST"}
+		},
+		"UpdateDocumentDefaultVersion": func(things) any { return m{"Name": "Greet", "DocumentVersion": "1"} },
+		"GetDocument":                  document, "DescribeDocument": document, "ListDocumentVersions": document, "DeleteDocument": document, "ListDocuments": nothing,
+		"CreateActivation": nothing, "DescribeActivations": nothing, "DescribeInstanceInformation": nothing,
+		"DeleteActivation":          func(x things) any { return m{"ActivationId": x.activation} },
+		"DeregisterManagedInstance": func(x things) any { return m{"InstanceId": x.node} },
+		"AddTagsToResource": func(x things) any {
+			return m{"ResourceType": "ManagedInstance", "ResourceId": x.node, "Tags": []m{{"Key": "a", "Value": "b"}}}
+		},
+		"RemoveTagsFromResource": func(x things) any {
+			return m{"ResourceType": "ManagedInstance", "ResourceId": x.node, "TagKeys": []string{"a"}}
+		},
+		"ListTagsForResource": func(x things) any { return m{"ResourceType": "ManagedInstance", "ResourceId": x.node} },
+		"CreateGroup":         func(things) any { return m{"Name": "fresh", "ResourceQuery": query} },
+		"UpdateGroupQuery":    func(things) any { return m{"Name": "webs", "ResourceQuery": query} },
+		"GetGroup":            group, "DeleteGroup": group, "ListGroupResources": group, "ListGroups": nothing,
+		"ListAudit": nothing,
+	}
+}
+
+// furnish fills a world. Everything in it that nobody else may see has the word canary in it.
+func furnish(w *world) things {
+	x := things{node: w.register(map[string]string{"Role": "web", "canary": "canary"})}
+	w.create("Greet", greet)
+	x.command = w.run(x.node).ID
+	a, err := w.nodes.CreateActivation(w.ctx, node.ActivationRequest{Description: "canary"})
+	require.NoError(w.t, err)
+	x.activation = a.ID
+	require.NoError(w.t, w.nodes.CreateGroup(w.ctx, node.Group{Name: "webs", Description: "canary", Query: node.Query{TagFilters: []target.TagFilter{{Key: "canary"}}}}))
+	return x
+}
+
+// judgeTable returns what is wrong with a table of operations.
+func judgeTable(ops []Operation, samples map[string]func(things) any) (out []string) {
+	actions := map[string]bool{}
+	for _, a := range access.Actions() {
+		actions[a.Name] = true
+	}
+	seen := map[string]bool{}
+	for _, o := range ops {
+		bad := func(format string, args ...any) { out = append(out, o.Name+": "+fmt.Sprintf(format, args...)) }
+		switch {
+		case !regexp.MustCompile(`\A[A-Z][A-Za-z]+\z`).MatchString(o.Name):
+			bad("no name of an operation")
+		case seen[o.Name]:
+			bad("stands twice")
+		case o.Permission == "":
+			bad("has no permission")
+		case !actions[o.Permission]:
+			bad("its permission %s is not in access.Actions", o.Permission)
+		case !o.Own && o.Permission != "ssm:"+o.Name:
+			bad("an operation of AWS asks for AWS's action, not %s", o.Permission)
+		case o.Summary == "" || !strings.HasSuffix(o.Summary, "."):
+			bad("has no summary")
+		case o.Streams && (o.stream == nil || o.call != nil), !o.Streams && (o.call == nil || o.stream != nil):
+			bad("has no handler that fits")
+		case samples[o.Name] == nil:
+			bad("has no sample: add one, so that the walk calls it")
+		}
+		seen[o.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(samples)) {
+		if !seen[name] {
+			out = append(out, name+": has a sample and no row")
+		}
+	}
+	return out
+}
+
+func TestR01_EveryOperationHasARow(t *testing.T) {
+	require.Empty(t, judgeTable(Operations(), samples()))
+	require.True(t, slices.IsSortedFunc(Operations(), func(a, b Operation) int { return strings.Compare(a.Name, b.Name) }))
+	for _, name := range []string{"SendCommand", "CancelCommand", "ListCommands", "ListCommandInvocations", "GetCommandInvocation", "CreateDocument", "UpdateDocument",
+		"UpdateDocumentDefaultVersion", "GetDocument", "DescribeDocument", "ListDocuments", "ListDocumentVersions", "DeleteDocument", "CreateActivation", "DescribeActivations",
+		"DeleteActivation", "DescribeInstanceInformation", "DeregisterManagedInstance", "AddTagsToResource", "RemoveTagsFromResource", "ListTagsForResource"} {
+		require.True(t, slices.ContainsFunc(Operations(), func(o Operation) bool { return o.Name == name && !o.Own }), name)
+	}
+}
+
+// The judge bites: each planted fault is named.
+func TestR01_AnOperationWithoutARowFails(t *testing.T) {
+	good := Operations()[0]
+	for want, change := range map[string]func(*Operation){
+		"has no permission":               func(o *Operation) { o.Permission = "" },
+		"not in access.Actions":           func(o *Operation) { o.Permission = "ssm:Invented" },
+		"asks for AWS's action":           func(o *Operation) { o.Permission = "ssm:SendCommand" },
+		"has no handler that fits":        func(o *Operation) { o.call = nil },
+		"has no sample":                   func(o *Operation) { o.Name, o.Permission, o.Own = "Unheard", "ssm:SendCommand", true },
+		"no name of an operation":         func(o *Operation) { o.Name = "../x" },
+		"has no summary":                  func(o *Operation) { o.Summary = "" },
+		"has a sample and no row":         func(o *Operation) { o.Name, o.Permission = "GetDocument", "ssm:GetDocument" },
+		"an operation of AWS asks for":    func(o *Operation) { o.Permission = "ssm:GetDocument" },
+		"AddTagsToResource: stands twice": func(*Operation) {},
+	} {
+		o := good
+		change(&o)
+		ops := []Operation{o}
+		if strings.Contains(want, "twice") {
+			ops = append(ops, o)
+		}
+		require.Contains(t, strings.Join(judgeTable(ops, samples()), "\n"), want)
+	}
+}
+
+// Every operation, called by nobody, by somebody without grants, by another tenant, and by who may do just this.
+func TestR01_Walk(t *testing.T) {
+	for _, o := range Operations() {
+		t.Run(o.Name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				x := furnish(w)
+				h := w.api.Handler(byHeader(), nil)
+				b, err := json.Marshal(samples()[o.Name](x))
+				require.NoError(t, err)
+				body := string(b)
+
+				// Nobody learns anything: the same answer as for an operation that does not exist, and another method, and a body that is none.
+				got := post(h, "", "", o.Name, body)
+				require.Equal(t, http.StatusUnauthorized, got.Code)
+				require.Equal(t, `{"__type":"UnrecognizedClientException","message":"the request has no valid credentials"}`, got.Body.String())
+				none := post(h, "", "", "NoSuchThing", "{")
+				require.Equal(t, got.Code, none.Code)
+				require.Equal(t, got.Body.String(), none.Body.String())
+				require.Equal(t, without(got.Header(), "X-Amzn-Requestid"), without(none.Header(), "X-Amzn-Requestid"))
+
+				before := state(w, x)
+				for _, c := range []struct{ name, tenant string }{{"nobody", ""}, {"admin", "other"}, {"only " + o.Permission, "other"}} {
+					got := post(h, c.name, c.tenant, o.Name, body)
+					require.NotContains(t, got.Body.String(), "canary", "%v", c)
+					if c.name == "nobody" && got.Code == http.StatusOK {
+						require.Regexp(t, `^\{"[A-Za-z]+":\[\]\}$`, got.Body.String(), "who has no grant is denied, or sees an empty list")
+					}
+				}
+				require.Equal(t, before, state(w, x), "who may not, changed something")
+
+				require.NoError(t, w.log.Flush(t.Context()))
+				denied, _, err := w.log.List(w.ctx, audit.Filter{Principal: "nobody"}, nil)
+				require.NoError(t, err)
+				require.NotEmpty(t, denied, "the call of who may not is not recorded")
+
+				got = post(h, "only "+o.Permission, "", o.Name, body)
+				require.Equal(t, http.StatusOK, got.Code, "%s is what it asks for: %s", o.Permission, got.Body.String())
+				require.NoError(t, w.log.Flush(t.Context()))
+				es, _, err := w.log.List(w.ctx, audit.Filter{Principal: "only " + o.Permission, Action: o.Permission}, nil)
+				require.NoError(t, err)
+				require.NotEmpty(t, es, "the call is not recorded")
+				require.Equal(t, audit.Success, es[0].Outcome)
+			})
+		})
+	}
+}
+
+func without(h http.Header, name string) http.Header {
+	h = h.Clone()
+	h.Del(name)
+	return h
+}
+
+// state is everything that admin sees.
+func state(w *world, x things) string {
+	var b strings.Builder
+	for _, op := range []string{"ListCommands", "ListDocuments", "DescribeActivations", "DescribeInstanceInformation", "ListGroups"} {
+		out, err := w.api.Call(w.ctx, op, nil)
+		require.NoError(w.t, err)
+		b.Write(out)
+	}
+	out, err := w.api.Call(w.ctx, "ListDocumentVersions", []byte(`{"Name":"Greet"}`))
+	require.NoError(w.t, err)
+	b.Write(out)
+	return b.String()
+}
