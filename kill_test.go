@@ -80,7 +80,7 @@ func killPlane(dir, listen string) error {
 		case "send":
 			answer, err = f.Commands.Send(ctx, command.SendRequest{DocumentName: "AWS-RunShellScript", ClientToken: words[1], MaxConcurrency: "2", MaxErrors: "100%", NoRamp: true,
 				Targets:    []target.Target{{Key: "tag:Fleet", Values: []string{"kill"}}},
-				Parameters: map[string][]string{"commands": {`echo "$SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID" >> ` + words[2], "sleep 0.0" + strconv.Itoa(rand.IntN(10))}}})
+				Parameters: map[string][]string{"commands": {`echo "$SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID" >> ` + words[2], "sleep 0." + strconv.Itoa(rand.IntN(4))}}})
 		case "nodes":
 			var ids []string
 			ids, _, err = f.Nodes.Resolve(ctx, "default", []target.Target{{Key: "tag:Fleet", Values: []string{"kill"}}}, "", 100)
@@ -251,7 +251,8 @@ func TestKillLoop(t *testing.T) {
 			if rng.IntN(4) == 0 && k < total {
 				k++
 				planeKills++
-				time.AfterFunc(time.Duration(rng.IntN(6000))*time.Microsecond, func() { plane.cmd.Process.Kill() }) //nolint:errcheck // it may be late
+				victim := plane.cmd.Process
+				time.AfterFunc(time.Duration(rng.IntN(6000))*time.Microsecond, func() { victim.Kill() }) //nolint:errcheck // it may be late
 			}
 			var c struct {
 				ID    string `json:"CommandId"`
