@@ -80,7 +80,7 @@ func killPlane(dir, listen string) error {
 		case "send":
 			answer, err = f.Commands.Send(ctx, command.SendRequest{DocumentName: "AWS-RunShellScript", ClientToken: words[1], MaxConcurrency: "2", MaxErrors: "100%", NoRamp: true,
 				Targets:    []target.Target{{Key: "tag:Fleet", Values: []string{"kill"}}},
-				Parameters: map[string][]string{"commands": {`echo "$SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID" >> ` + words[2], "sleep 0." + strconv.Itoa(rand.IntN(4))}}})
+				Parameters: map[string][]string{"commands": {`echo "$SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID" >> ` + words[2], "sleep 0." + strconv.Itoa(len(words[1])%2+int(words[1][len(words[1])-1]-'0')%3)}}})
 		case "nodes":
 			var ids []string
 			ids, _, err = f.Nodes.Resolve(ctx, "default", []target.Target{{Key: "tag:Fleet", Values: []string{"kill"}}}, "", 100)
