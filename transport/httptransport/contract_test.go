@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fleetwright/fleetwright/transport"
 	"github.com/fleetwright/fleetwright/transport/httptransport"
@@ -53,7 +54,12 @@ func TestContract(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			transporttest.Run(t, func(t *testing.T) transporttest.Pair {
-				w := newWorld(t, quick)
+				w := newWorld(t, func(c *httptransport.ServerConfig) {
+					c.Poll = 200 * time.Millisecond
+					if m.name == "poll" { // how soon a node that went is missed; a websocket's end is seen
+						c.KeepAlive = 400 * time.Millisecond
+					}
+				})
 				cables := make(map[transport.Address]*cable)
 				return transporttest.Pair{
 					Controller: w.srv,

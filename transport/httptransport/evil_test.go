@@ -173,8 +173,20 @@ func TestARecordedSignatureIsRefused(t *testing.T) {
 	_, body = s.post("session", recorded, "")
 	require.Equal(t, byte(0), body[1])
 	_, body = s.post("session", recorded, "")
-	require.Equal(t, byte(1), body[1])
-	require.Equal(t, make([]byte, 32), body[6:], "a refusal comes with no token")
+	require.Equal(t, byte(2), body[1], "begin anew")
+	require.Equal(t, make([]byte, 32), body[6:], "without a token")
+	require.Equal(t, uint64(2), w.srv.Stats().Accepted, "no second session")
+	// One challenge is good for one guess.
+	resp, body = s.post("challenge", nil, "")
+	challenge, cookie = body[2:34], body[34:]
+	binding, err = resp.TLS.ExportKeyingMaterial("EXPORTER-fleetwright-httptransport-v1", nil, 32)
+	require.NoError(t, err)
+	for i, want := range []byte{1, 2} {
+		key := []ed25519.PrivateKey{keyOf(addr(2)), keyOf(a)}[i]
+		_, body = s.post("session", append(bytes.Clone(cookie), authBody(a, signBy(key, "poll", a, challenge, binding))...), "")
+		require.Equal(t, want, body[1])
+		require.Equal(t, make([]byte, 32), body[6:])
+	}
 	for _, i := range []int{0, 8, 9, 41, 73, 104} { // a cookie that was tampered with: expiry, binding, exporter, challenge, mac
 		bad := bytes.Clone(recorded)
 		bad[i] ^= 1

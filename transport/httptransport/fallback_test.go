@@ -3,6 +3,7 @@ package httptransport_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -128,6 +129,48 @@ func TestAnImpatientProxyDoesNotEndTheSession(t *testing.T) {
 	in := receive(t, c)
 	send(t, w.srv, addr(1), []byte("down"))
 	require.Equal(t, "down", string(in.next(t).Data))
+}
+
+// A batch whose answer got lost on its way to the node is sent again, and one whose acknowledgement got lost on its way back is not delivered again.
+func TestLongPollLosesAndRepeatsNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	inner := w.inner
+	var polls, sends atomic.Int32
+	w.setHandler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		n := &polls
+		if strings.HasSuffix(r.URL.Path, "/send") {
+			n = &sends
+		} else if !strings.HasSuffix(r.URL.Path, "/poll") {
+			inner.ServeHTTP(rw, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		inner.ServeHTTP(rec, r)
+		if (rec.Code == http.StatusOK || n == &sends) && n.Add(1)%2 == 1 { // every other one that has something to lose
+			conn, _, err := http.NewResponseController(rw).Hijack()
+			if err == nil {
+				conn.Close()
+			}
+			return
+		}
+		for k, v := range rec.Header() {
+			rw.Header()[k] = v
+		}
+		rw.WriteHeader(rec.Code)
+		rw.Write(rec.Body.Bytes())
+	}))
+	c := w.dial(addr(1), poll)
+	in, up := receive(t, c), receive(t, w.srv)
+	for i := range 5 {
+		send(t, w.srv, addr(1), fmt.Append(nil, i))
+		require.Equal(t, fmt.Sprint(i), string(in.next(t).Data))
+		send(t, c, plane, fmt.Append(nil, i))
+		require.Equal(t, fmt.Sprint(i), string(up.next(t).Data))
+	}
+	require.Equal(t, uint64(1), w.srv.Stats().Accepted)
+	require.GreaterOrEqual(t, polls.Load(), int32(9))
+	require.Empty(t, in.got)
+	require.Empty(t, up.got)
 }
 
 // Through an HTTP proxy by CONNECT, with TLS to the server all the way: signatures stay bound.

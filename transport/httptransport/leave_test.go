@@ -21,14 +21,36 @@ func TestShutdownSendsNodesElsewhere(t *testing.T) {
 			t.Parallel()
 			w, other := newWorld(t, nil), newWorld(t, nil)
 			other.know(addr(1))
-			c := w.dial(addr(1), func(cfg *httptransport.ClientConfig) {
-				m.change(cfg)
+			// The node has failed so often that its next wait would be an hour.
+			var failures atomic.Int32
+			broken := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+				failures.Add(1)
+				rw.WriteHeader(http.StatusInternalServerError)
+			})
+			w.setHandler(broken)
+			other.setHandler(broken)
+			var patient atomic.Bool
+			c, err := httptransport.NewClient(func() httptransport.ClientConfig {
+				cfg := w.config(addr(1))
+				m.change(&cfg)
 				cfg.Alternates = []string{other.url}
 				cfg.RootCAs = append(cfg.RootCAs, other.files.CA...)
-				cfg.BackoffBase, cfg.BackoffCap = time.Second, time.Hour
-				cfg.Rand = func() float64 { return 0.01 }
-			})
+				cfg.BackoffBase, cfg.BackoffCap = 10*time.Millisecond, time.Hour
+				cfg.Rand = func() float64 {
+					if patient.Load() {
+						return 0.99
+					}
+					return 0
+				}
+				return cfg
+			}())
+			require.NoError(t, err)
+			defer c.Close()
+			eventually(t, "it failed often", func() bool { return failures.Load() > 50 })
+			w.setHandler(w.inner)
 			eventually(t, "connected", func() bool { return w.srv.Connected(addr(1)) })
+			patient.Store(true)
+			other.setHandler(other.inner)
 			received := make(chan error, 1)
 			go func() { received <- w.srv.Receive(t.Context(), func(context.Context, transport.Message) {}) }()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -123,20 +145,21 @@ func TestTheHostsDeadlinesDoNotHurt(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorldHost(t, func(c *httptransport.ServerConfig) { c.Poll = 150 * time.Millisecond }, func(h *http.Server) {
-				h.ReadTimeout, h.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+				h.ReadTimeout, h.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
 			})
 			c := w.dial(addr(1), m.change)
 			in := receive(t, c)
 			up := receive(t, w.srv)
-			polls := func() uint64 { return w.srv.Stats().Accepted }
-			before := polls()
+			eventually(t, "connected", func() bool { return w.srv.Connected(addr(1)) })
+			sessions := func() uint64 { return w.srv.Stats().Accepted }
+			before := sessions()
 			timer := time.After(500 * time.Millisecond) // more than three polls
 			<-timer
 			send(t, w.srv, addr(1), []byte("down"))
 			require.Equal(t, "down", string(in.next(t).Data))
 			send(t, c, plane, []byte("up"))
 			require.Equal(t, "up", string(up.next(t).Data))
-			require.Equal(t, before, polls(), "the session was opened anew")
+			require.Equal(t, before, sessions(), "the session was opened anew")
 		})
 	}
 }

@@ -39,7 +39,8 @@ type pollSession struct {
 	preempt chan struct{} // closed when a newer poll came
 }
 
-// usedChallenges remembers the challenges that were answered rightly, until they have expired: a recorded answer opens no second session.
+// usedChallenges remembers the challenges that were answered, until they have expired: a recorded answer opens no second session, and one challenge is good for one guess. Challenges are given under
+// the admission's limit, and so there are few.
 type usedChallenges struct {
 	mu   sync.Mutex
 	seen map[[lenChallenge]byte]time.Time
@@ -134,16 +135,13 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
 	}
 	now := time.Now()
 	challenge, binding, expiry, ok := s.openCookie(body[:lenCookie], now)
-	if !ok { // too old, or of another control plane: begin again
+	if !ok || !s.used.add(challenge, expiry, now) { // too old, of another control plane, or answered before, rightly or not: begin again
 		answer(welcome{verdict: tryLater, token: make([]byte, lenToken)})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Handshake)
 	defer cancel()
 	addr, verdict := s.verify(ctx, mediumPoll, body[lenCookie:], challenge, binding)
-	if verdict == accepted && !s.used.add(challenge, expiry, now) {
-		verdict = refused
-	}
 	token := make([]byte, lenToken)
 	if verdict == accepted {
 		rand.Read(token)
@@ -185,10 +183,18 @@ func (p *pollSession) finish(ss *session) {
 func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (*session, bool) {
 	v, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	var ss *session
+	s.mu.RLock()
+	leaving := s.leaving
+	s.mu.RUnlock()
 	if token, err := base64.RawURLEncoding.DecodeString(v); ok && err == nil && len(token) == lenToken {
 		s.mu.RLock()
 		ss = s.tokens[sha256.Sum256(token)]
 		s.mu.RUnlock()
+	}
+	if ss == nil && leaving { // it may have been one until a moment ago
+		w.Header().Set(headerRetry, "0")
+		http.Error(w, "going away", http.StatusGone)
+		return nil, false
 	}
 	if ss == nil {
 		http.Error(w, "no such session", http.StatusUnauthorized)

@@ -95,6 +95,7 @@ func (s *Server) read(c *wsSession) {
 	defer func() {
 		c.ss.end(websocket.StatusNormalClosure, "")
 		c.ws.CloseNow()
+		c.ss.bye.Wait()
 		s.unregister(c.ss)
 	}()
 	ctx := context.Background() // the connection's own deadlines and Close end it

@@ -18,7 +18,8 @@ type session struct {
 	done chan struct{}   // closed when this one has
 
 	once sync.Once
-	over chan struct{} // closed when the session is to end
+	over chan struct{}  // closed when the session is to end
+	bye  sync.WaitGroup // a websocket's farewell
 	code websocket.StatusCode
 	text string
 	deaf bool // no Receive was running for hold; used by the one who delivers
@@ -33,7 +34,7 @@ func (ss *session) end(code websocket.StatusCode, text string) {
 		close(ss.over)
 		ss.out.close()
 		if ss.ws != nil {
-			go ss.ws.closeWith(code, text)
+			ss.bye.Go(func() { ss.ws.closeWith(code, text) })
 		} else {
 			go ss.poll.finish(ss)
 		}
