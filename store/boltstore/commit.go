@@ -27,6 +27,7 @@ type request struct {
 	ctx    context.Context
 	state  atomic.Int32 // queued, then taken or given up: whoever swaps it decides
 	since  time.Time
+	alone  bool          // goes into a batch of its own: it was in one that met damage
 	turn   chan *tx      // the caller may run its function now
 	back   chan finished // its function ended
 	result chan error    // what Update returns; errAgain: run once more
@@ -38,7 +39,7 @@ const (
 	givenUp
 )
 
-// errAgain goes to those whose batch was lost by a neighbour's fault.
+// errAgain goes to those whose batch met damage that may have been another's.
 var errAgain = errors.New("again")
 
 // finished is how a function ended.
@@ -169,7 +170,8 @@ type runner struct {
 
 	tx      *bolt.Tx
 	bucket  *bolt.Bucket
-	waiting []*request // wait for the commit, with errs
+	writes  driver.Writes // of the batch so far
+	waiting []*request    // wait for the commit, with errs
 	errs    []error
 	keys    [][]byte // written, if anybody watches
 	watched bool
@@ -186,17 +188,14 @@ func (b *runner) batch(q []*request) {
 		b.lost(q, b.s.fail(err, 0, 0))
 		return
 	}
-	b.tx, b.bucket = tx, bucket
+	b.tx, b.bucket, b.writes = tx, bucket, driver.Writes{}
 	for joined := time.Duration(0); ; {
 		for i, r := range q {
-			if b.full() || time.Since(start) > maxRun {
+			if b.full() || time.Since(start) > maxRun || r.alone && len(b.waiting) > 0 {
 				b.requeue(q[i:])
 				break
 			}
-			if !b.one(r) {
-				b.requeue(q[i+1:])
-				return
-			}
+			b.one(r)
 		}
 		if joined = time.Since(start); joined > joinFor || b.full() {
 			break
@@ -209,7 +208,10 @@ func (b *runner) batch(q []*request) {
 	b.commit()
 }
 
-func (b *runner) full() bool { return b.c.Bytes >= maxBytes }
+// full says whether the batch must be committed before anybody else has a turn.
+func (b *runner) full() bool {
+	return b.c.Bytes >= maxBytes || len(b.waiting) > 0 && b.waiting[len(b.waiting)-1].alone
+}
 
 // requeue puts requests that were not run back to the head of the queue.
 func (b *runner) requeue(q []*request) {
@@ -219,16 +221,16 @@ func (b *runner) requeue(q []*request) {
 	b.s.signal()
 }
 
-// one gives r its turn and applies its writes. It returns false if the batch had to be given up.
-func (b *runner) one(r *request) bool {
+// one gives r its turn.
+func (b *runner) one(r *request) {
 	if !r.state.CompareAndSwap(queued, taken) {
-		return true
+		return
 	}
 	if err := r.ctx.Err(); err != nil {
 		r.result <- err
-		return true
+		return
 	}
-	t := &tx{reader: reader{spare: &b.s.spare, bucket: b.bucket}}
+	t := &tx{reader: reader{spare: &b.s.spare, bucket: b.bucket}, batch: &b.writes}
 	b.clock.Reset(store.MaxUpdate)
 	r.turn <- t
 	var out finished
@@ -240,35 +242,28 @@ func (b *runner) one(r *request) bool {
 		t.end(out.err) // from here on it can do nothing, and the others go on
 	}
 	if out.unwinded {
-		return true
+		return
 	}
 	if out.err == nil {
 		out.err = t.w.Err()
 	}
 	if out.err == nil && t.w.Len() > 0 {
-		if err := b.apply(&t.w); err != nil {
-			rollback(b.tx)
-			r.result <- err
-			for _, r := range b.waiting {
-				r.result <- errAgain
-			}
-			return false
-		}
+		b.writes.Merge(&t.w)
 		b.c.Writes += t.w.Writes()
 		b.c.Bytes += int64(t.w.Bytes())
 	}
 	if b.c.Writes == 0 {
 		r.result <- out.err // it saw nothing but what is durable
-		return true
+		return
 	}
 	b.c.Updates++
 	b.waiting, b.errs = append(b.waiting, r), append(b.errs, out.err)
-	return true
 }
 
-func (b *runner) apply(w *driver.Writes) (err error) {
+// apply gives the batch's writes to the engine.
+func (b *runner) apply() (err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
-	for k, v := range w.All() {
+	for k, v := range b.writes.All() {
 		if v == nil {
 			err = b.bucket.Delete(k)
 		} else {
@@ -284,6 +279,22 @@ func (b *runner) apply(w *driver.Writes) (err error) {
 	return nil
 }
 
+// damaged answers a batch whose writes the engine could not take: each tries once more alone, so that only who needs a damaged page fails.
+func (b *runner) damaged(err error) {
+	rollback(b.tx)
+	for i, r := range b.waiting {
+		if r.alone || len(b.waiting) == 1 {
+			if b.errs[i] == nil {
+				b.errs[i] = err
+			}
+			r.result <- b.errs[i]
+			continue
+		}
+		r.alone = true
+		r.result <- errAgain
+	}
+}
+
 // commit makes the batch durable and tells all that wait.
 func (b *runner) commit() {
 	if b.c.Writes == 0 {
@@ -292,7 +303,12 @@ func (b *runner) commit() {
 	}
 	id := b.tx.ID()
 	start := time.Now()
-	err := b.s.sync(b.tx)
+	err := b.apply()
+	if err != nil {
+		b.damaged(err)
+		return
+	}
+	err = b.s.sync(b.tx)
 	b.c.Synced = time.Since(start)
 	if err != nil {
 		err = b.s.fail(err, id, b.c.Bytes)
@@ -311,6 +327,7 @@ func (b *runner) commit() {
 	clear(b.waiting)
 	b.s.watchers.Notify(b.keys)
 	clear(b.keys)
+	b.writes = driver.Writes{}
 	if err != nil {
 		b.s.recover()
 	}

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime/debug"
@@ -15,7 +16,7 @@ import (
 )
 
 // reader reads a bucket of the engine until it is ended. Everything it returns is a copy, since the engine's bytes are a mapping of the file that
-// moves, and a bucket that is ended by the clock may have been handed to another.
+// moves, and may be overwritten once the clock has ended the reader.
 type reader struct {
 	ctx   context.Context // of the View; nil in an Update
 	spare *sync.Pool      // of *ahead
@@ -64,6 +65,11 @@ func (r *reader) Get(ctx context.Context, key []byte) (v []byte, err error) {
 	if err := r.ok(ctx); err != nil {
 		return nil, err
 	}
+	return r.get(key)
+}
+
+// get reads the engine. r.mu is held.
+func (r *reader) get(key []byte) (v []byte, err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
 	if v = r.bucket.Get(key); v == nil {
 		return nil, store.ErrNotFound
@@ -191,50 +197,78 @@ func first(c *bolt.Cursor, rng store.Range) (k, v []byte) {
 	return c.Prev()
 }
 
-// tx is one run of the function of an Update: it reads the open transaction of its batch through its own writes.
+// tx is one run of the function of an Update. It reads the last commit through the writes of those before it in the batch, and through its own. The
+// engine's tree is read only as it lies in the file: a cursor over what has been changed in memory stops at leaves that became empty, and Last never
+// returns from a tree that did.
 type tx struct {
 	reader
-	w driver.Writes
+	batch *driver.Writes // of those before it; it changes only when this function has no turn
+	w     driver.Writes
 }
 
 // Get implements store.Reader.
 func (t *tx) Get(ctx context.Context, key []byte) ([]byte, error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if err := t.ok(ctx); err != nil {
-		t.mu.Unlock()
 		return nil, err
 	}
-	v, known := t.w.Get(key)
-	t.mu.Unlock()
+	v, known := t.known(key)
 	switch {
 	case !known:
-		return t.reader.Get(ctx, key)
+		return t.get(key)
 	case v == nil:
 		return nil, store.ErrNotFound
 	}
-	return v[:len(v):len(v)], nil
+	return v, nil
+}
+
+// known returns what the batch or this function wrote under key. t.mu is held.
+func (t *tx) known(key []byte) (v []byte, known bool) {
+	if v, known = t.w.Get(key); !known {
+		v, known = t.batch.Get(key)
+	}
+	return v[:len(v):len(v)], known
 }
 
 // GetMany implements store.Reader.
-func (t *tx) GetMany(ctx context.Context, keys [][]byte) ([][]byte, error) {
-	out, err := t.reader.GetMany(ctx, keys)
-	if err != nil || t.w.Len() == 0 {
-		return out, err
+func (t *tx) GetMany(ctx context.Context, keys [][]byte) (out [][]byte, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.ok(ctx); err != nil {
+		return nil, err
 	}
+	out = make([][]byte, len(keys))
 	for i, k := range keys {
-		if v, known := t.w.Get(k); known {
-			out[i] = v
+		v, known := t.known(k)
+		if !known {
+			if v, err = t.get(k); errors.Is(err, store.ErrNotFound) {
+				v, err = nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
+		out[i] = v
 	}
 	return out, nil
 }
 
 // Scan implements store.Reader.
 func (t *tx) Scan(ctx context.Context, rng store.Range) iter.Seq2[store.Item, error] {
-	merged := t.w.Scan(rng, t.scan(ctx, rng))
 	return func(yield func(store.Item, error) bool) {
-		for it, err := range merged {
-			if err == nil && t.w.Len() > 0 { // an item may come from the writes, which know no end
+		t.mu.Lock()
+		if err := t.ok(ctx); err != nil {
+			t.mu.Unlock()
+			yield(store.Item{}, err)
+			return
+		}
+		own, batch := t.w.Clone(), t.batch.Clone()
+		t.mu.Unlock()
+		all := rng
+		all.Limit = 0
+		for it, err := range own.Scan(rng, batch.Scan(all, t.scan(ctx, rng))) {
+			if err == nil && own.Len()+batch.Len() > 0 { // an item may come from the writes, which know no end
 				t.mu.Lock()
 				err = t.ok(ctx)
 				t.mu.Unlock()

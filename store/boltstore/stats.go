@@ -13,7 +13,7 @@ type Commit struct {
 	Bytes   int64         // of keys and values
 	Waited  time.Duration // how long the first of them had been in the queue
 	Ran     time.Duration // running their functions
-	Synced  time.Duration // writing and fsync
+	Synced  time.Duration // writing, fsync included
 	Err     error         // why it failed; nil if it is durable
 }
 

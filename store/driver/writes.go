@@ -39,6 +39,20 @@ func (w *Writes) Delete(key []byte) error {
 // Get returns what was written under key last: known is false if nothing was; a nil value means deleted.
 func (w *Writes) Get(key []byte) (value []byte, known bool) { return w.m.Get(key) }
 
+// Clone returns a copy in constant time; later changes of either do not show in the other.
+func (w *Writes) Clone() Writes { return Writes{Meter: w.Meter, m: w.m.Clone()} }
+
+// Merge adds what o has, over what is there: for a driver that commits many transactions at once. The slices are shared; the meter does not count them.
+func (w *Writes) Merge(o *Writes) {
+	if w.m.Len() == 0 {
+		w.m = o.m.Clone()
+		return
+	}
+	for k, v := range o.All() {
+		w.m.Set(k, v)
+	}
+}
+
 // Len returns the number of keys written.
 func (w *Writes) Len() int { return w.m.Len() }
 

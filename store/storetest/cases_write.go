@@ -104,7 +104,7 @@ func snapshot(c *c) {
 	}
 	defer wg.Wait()
 	defer stop.Store(true)
-	for i := range 150 {
+	for i := range 100 {
 		sum := func(values []string) (n int) {
 			for _, v := range values {
 				x, _ := strconv.Atoi(v)
@@ -120,7 +120,7 @@ func snapshot(c *c) {
 				c.ok(err, "Get")
 				byGet = append(byGet, v)
 				runtime.Gosched()
-				if i%25 == 0 {
+				if i%30 == 0 && j%4 == 0 {
 					time.Sleep(time.Millisecond)
 				}
 			}

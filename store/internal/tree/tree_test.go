@@ -78,7 +78,7 @@ func TestMapAgreesWithASortedModelAndClonesStayAsTheyWere(t *testing.T) {
 			is []string
 		}
 		var olds []frozen
-		for i := range rapid.IntRange(1, 400).Draw(t, "steps") {
+		for i := range rapid.IntRange(1, 120).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "op") {
 			case 0:
 				k := key()
