@@ -3,7 +3,6 @@ package document
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 	"strings"
 	"time"
 
@@ -404,34 +403,4 @@ func (r *Resolved) append(out []byte) []byte {
 		"index": int64(r.Index), "name": r.Name, "action": r.Action, "inputs": r.Inputs, "env": env, "verdict": string(r.Verdict), "reason": r.Reason,
 		"onFailure": r.OnFailure, "onSuccess": r.OnSuccess, "finally": r.Finally, "timeout": int64(r.Timeout), "settings": r.Settings,
 	})
-}
-
-// IncludedRef is a document that a step runs.
-type IncludedRef struct {
-	Step    int
-	Name    string
-	Version string // "" is the default version
-}
-
-// Included returns the documents that aws:runDocument steps name (documentType SSMDocument), after binding, in the order of the steps, so that
-// a control plane can pin and ship them.
-func (b *Bound) Included() []IncludedRef {
-	var out []IncludedRef
-	for i := range b.doc.Steps {
-		s := &b.doc.Steps[i]
-		if s.Action != "aws:runDocument" {
-			continue
-		}
-		kind, _ := b.fill(s.given("documentType")).(string)
-		name, _ := b.fill(s.given("documentPath")).(string)
-		if !strings.EqualFold(kind, "SSMDocument") || name == "" {
-			continue
-		}
-		ref := IncludedRef{Step: i, Name: name}
-		ref.Version, _ = b.fill(s.given("documentVersion")).(string)
-		if !slices.Contains(out, ref) {
-			out = append(out, ref)
-		}
-	}
-	return out
 }

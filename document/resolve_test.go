@@ -227,7 +227,7 @@ func TestIncluded(t *testing.T) {
 {"action":"aws:runDocument","name":"a","inputs":{"documentType":"SSMDocument","documentPath":"{{ n }}","documentVersion":"3","documentParameters":{"x":"1"}}},
 {"action":"aws:runDocument","name":"b","inputs":{"documentType":"LocalPath","documentPath":"x.yaml"}},
 {"action":"aws:runDocument","name":"c","inputs":{"documentType":"SSMDocument","documentPath":"Other"}}]}`)
-	require.Equal(t, []document.IncludedRef{{Step: 0, Name: "Mine", Version: "3"}, {Step: 2, Name: "Other"}}, bound(t, d, values{"n": {"Mine"}}).Included())
+	require.Equal(t, []document.IncludedRef{{Step: 0, Name: "Mine", Version: "3", Parameters: values{"x": {"1"}}}, {Step: 2, Name: "Other"}}, bound(t, d, values{"n": {"Mine"}}).Included())
 }
 
 func TestHostActions(t *testing.T) {
