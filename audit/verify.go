@@ -239,6 +239,11 @@ func (l *Log) verifyCheckpoints(ctx context.Context, c chainID, h head, known []
 		cps = cps[:len(cps)-1]
 	}
 	for i, cp := range cps {
+		if l.cfg.Verifier != nil {
+			if err := l.cfg.Verifier(cp.Writer, cp.Message(), cp.Signature); err != nil {
+				return nil, bad(cp.Seq, "its signature does not hold")
+			}
+		}
 		switch {
 		case cp.Tenant != c.tenant || cp.Writer != c.writer:
 			return nil, bad(cp.Seq, "it is of another chain")
@@ -248,11 +253,6 @@ func (l *Log) verifyCheckpoints(ctx context.Context, c chainID, h head, known []
 			return nil, bad(cp.Seq, "it does not follow from the one before")
 		case i > 0 && (cp.From < cps[i-1].From || cp.Segment < cps[i-1].Segment || cp.Segment == cps[i-1].Segment && cp.Count < cps[i-1].Count):
 			return nil, bad(cp.Seq, "it goes backwards")
-		}
-		if l.cfg.Verifier != nil {
-			if err := l.cfg.Verifier(cp.Writer, cp.Message(), cp.Signature); err != nil {
-				return nil, bad(cp.Seq, "its signature does not hold")
-			}
 		}
 	}
 	switch n := len(cps); {

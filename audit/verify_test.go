@@ -338,6 +338,77 @@ func TestConcurrentRecords(t *testing.T) {
 	require.Equal(t, 200, rep.Entries)
 }
 
+// Every field of every checkpoint is under its signature, also against who puts the head in order afterwards.
+func TestEveryFieldOfACheckpointIsSigned(t *testing.T) {
+	for name, f := range map[string]func(*Checkpoint){
+		"tenant": func(c *Checkpoint) { c.Tenant = "u" }, "writer": func(c *Checkpoint) { c.Writer = "v" }, "seq": func(c *Checkpoint) { c.Seq++ },
+		"time": func(c *Checkpoint) { c.Time = c.Time.Add(1) }, "from": func(c *Checkpoint) { c.From++ }, "segment": func(c *Checkpoint) { c.Segment++ },
+		"count": func(c *Checkpoint) { c.Count-- }, "hash": func(c *Checkpoint) { c.Hash[3]++ }, "prev": func(c *Checkpoint) { c.Prev[3]++ }, "signature": func(c *Checkpoint) { c.Signature[3]++ },
+	} {
+		for _, seq := range []uint64{2, 4} {
+			b := tampered(t, func(ctx context.Context, tx store.Tx, l *Log) error {
+				cp, err := l.t.checkpoints.Get(ctx, tx, checkpoints(chain).Uint(seq))
+				if err != nil {
+					return err
+				}
+				f(&cp)
+				h, err := l.t.heads.Get(ctx, tx, headKey(chain))
+				if err != nil {
+					return err
+				}
+				if seq == h.Seq {
+					h.Signed = cp.sum()
+				}
+				return errors.Join(l.t.heads.Put(tx, headKey(chain), h), l.t.checkpoints.Put(tx, checkpoints(chain).Uint(seq), cp))
+			}, nil)
+			require.NotNil(t, b, "%s of checkpoint %d", name, seq)
+			if name != "seq" { // that one cannot even be found
+				require.Contains(t, b.Reason, "its signature does not hold", name)
+			}
+		}
+	}
+}
+
+// Without signatures the links still show accidents.
+func TestCheckpointsAreLinkedWithoutSignaturesToo(t *testing.T) {
+	l := newLog(memstore.New(), "w", func(c *Config) { c.Signer, c.Verifier = nil, nil })
+	for range 3 {
+		write(t, l, "t", 2)
+		require.NoError(t, l.Checkpoint(t.Context()))
+	}
+	_, err := l.Verify(t.Context(), nil)
+	require.NoError(t, err)
+	require.NoError(t, l.cfg.Store.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		cp, err := l.t.checkpoints.Get(ctx, tx, checkpoints(chain).Uint(2))
+		cp.Time = cp.Time.Add(1)
+		return errors.Join(err, l.t.checkpoints.Put(tx, checkpoints(chain).Uint(2), cp))
+	}))
+	_, err = l.Verify(t.Context(), nil)
+	require.ErrorContains(t, err, "checkpoint 3: it does not follow from the one before")
+}
+
+// Two processes of one name sign at the same moment: one of them looks again, and no checkpoint is lost.
+func TestTwoSignersOfOneChain(t *testing.T) {
+	base := memstore.New()
+	other := newLog(base, "w", nil)
+	l := newLog(base, "w", func(c *Config) {
+		once := false
+		c.Signer = func(msg []byte) ([]byte, error) { // called between looking and writing
+			if !once {
+				once = true
+				require.NoError(t, other.Checkpoint(context.Background()))
+				write(t, other, "t", 1)
+			}
+			return sign(msg)
+		}
+	})
+	write(t, l, "t", 3)
+	require.NoError(t, l.Checkpoint(t.Context()))
+	rep, err := l.Verify(t.Context(), nil)
+	require.NoError(t, err)
+	require.Equal(t, Report{Chains: 1, Entries: 4, Checkpoints: 2}, rep)
+}
+
 // Chains are found among whatever else lies in the store, of this library or of the host.
 func TestChainsAreFoundAmongOtherKeys(t *testing.T) {
 	s := memstore.New()

@@ -225,11 +225,22 @@ func TestSubscribeEndsEarlyAndTellsOfTrimming(t *testing.T) {
 	for _, err := range f.Subscribe(t.Context(), s, topic("a"), 3) {
 		require.ErrorIs(t, err, feed.ErrTrimmed)
 	}
-	for e, err := range f.Subscribe(t.Context(), s, topic("a"), 0) {
-		require.NoError(t, err)
-		require.EqualValues(t, 7, e.Seq)
-		break
+	for _, after := range []uint64{0, 6} { // who has seen the last one that is gone misses nothing
+		for e, err := range f.Subscribe(t.Context(), s, topic("a"), after) {
+			require.NoError(t, err)
+			require.EqualValues(t, 7, e.Seq)
+			break
+		}
 	}
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		more, err := f.Trim(ctx, tx, topic("a"), ^uint64(0), 100)
+		require.False(t, more)
+		return err
+	}))
+	got, err := read(t, s, f, "a", 0, 10)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.EqualValues(t, 11, appendTo(t, s, f, "a", events(1)...), "numbers go on")
 }
 
 // The limit is writing the same bytes as plain records, one an event, 1,000 a transaction.

@@ -97,6 +97,14 @@ func TestReleaseAndDeleteKeepTheEpochRising(t *testing.T) {
 	h3, err := a.Acquire(ctx, "t", "x")
 	require.NoError(t, err)
 	require.EqualValues(t, 3, h3.Epoch)
+	require.NoError(t, s.Update(ctx, h3.ReleaseTx))
+	again, err := a.Acquire(ctx, "t", "x")
+	require.NoError(t, err)
+	require.Greater(t, again.Epoch, h3.Epoch)
+	require.ErrorIs(t, check(h3, s), ErrLost, "an earlier hold of the same process is another hold")
+	require.NoError(t, s.Update(ctx, again.DeleteTx))
+	require.NoError(t, a.Renew(ctx))
+	<-again.Lost() // Renew finds out what was deleted
 
 	require.NoError(t, s.Update(ctx, func(ctx context.Context, tx store.Tx) error { return a.Raise(ctx, tx, 100) }))
 	require.NoError(t, s.Update(ctx, func(ctx context.Context, tx store.Tx) error { return a.Raise(ctx, tx, 50) }))
@@ -216,6 +224,55 @@ func (g *gated) View(ctx context.Context, fn func(context.Context, store.Reader)
 func (g *gated) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
 	<-*g.open.Load()
 	return g.Store.Update(ctx, fn)
+}
+
+// between is a store that lets something happen before the next Update.
+type between struct {
+	store.Store
+	do func()
+}
+
+func (b *between) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	if do := b.do; do != nil {
+		b.do = nil
+		do()
+	}
+	return b.Store.Update(ctx, fn)
+}
+
+// What Acquire saw may have changed when it writes: another was quicker, or the holder gave a sign of life. Then it does not take.
+func TestAcquireLooksAgainWhenItWrites(t *testing.T) {
+	ctx := t.Context()
+	base := memstore.New()
+	s := &between{Store: base}
+	ca := &clock{}
+	a, b := New(s, nil, Config{Owner: "a", TTL: ttl, Now: ca.now}), New(base, nil, Config{Owner: "b", TTL: ttl})
+	var hb Held
+	s.do = func() {
+		var err error
+		hb, err = b.Acquire(ctx, "t", "x")
+		require.NoError(t, err)
+	}
+	_, err := a.Acquire(ctx, "t", "x")
+	require.ErrorIs(t, err, ErrHeld)
+	require.NoError(t, check(hb, base))
+
+	ca.t = ca.t.Add(ttl)
+	s.do = func() { require.NoError(t, b.Renew(ctx)) }
+	_, err = a.Acquire(ctx, "t", "x")
+	require.ErrorIs(t, err, ErrHeld, "it lives")
+	require.NoError(t, check(hb, base))
+
+	ca.t = ca.t.Add(ttl)
+	require.NoError(t, a.watch(ctx, "none"))
+	s.do = func() { require.NoError(t, b.Renew(ctx)) }
+	ca.t = ca.t.Add(buryAfter*ttl + 1)
+	require.NoError(t, a.watch(ctx, "none"))
+	require.NoError(t, b.Renew(ctx))
+	require.NoError(t, check(hb, base), "nor is a session buried that moves at the last moment")
+	_, err = b.Acquire(ctx, "t", "y")
+	require.NoError(t, err)
+	require.True(t, hb.Alive())
 }
 
 // Planes with clocks of their own acquire, renew, write, release, delete and crash in any order. Epochs of one lease never repeat or fall, and once a

@@ -45,6 +45,12 @@ func (s *Service) Register(ctx context.Context, req message.RegisterRequest) (re
 			err = fault.Wrap(op, err)
 		}
 	}()
+	select {
+	case s.registering <- struct{}{}:
+		defer func() { <-s.registering }()
+	case <-ctx.Done():
+		return resp, ctx.Err()
+	}
 	switch {
 	case len(req.ActivationID) == 0 || len(req.ActivationID) > MaxToken || len(req.ActivationCode) < MinCode || len(req.ActivationCode) > MaxCode:
 		return resp, errActivation()

@@ -300,6 +300,26 @@ func TestRegisterNeedsTheControllersKeysAndRandomness(t *testing.T) {
 	}
 }
 
+// What is checked before the transaction is checked again in it: the activation may have been deleted in between.
+func TestRegisterAndDeleteAtOnce(t *testing.T) {
+	var w *world
+	var act NewActivation
+	w = newWorld(t, func(c *Config) {
+		c.Controller = func(ctx context.Context, tenant string) (message.Peer, uint64, error) { // called between the two
+			require.NoError(t, w.DeleteActivation(alice, act.ID))
+			return controller(ctx, tenant)
+		}
+	})
+	act, err := w.CreateActivation(alice, ActivationRequest{})
+	require.NoError(t, err)
+	req := machine(t, act, "a")
+	_, err = w.Register(context.Background(), req)
+	require.Equal(t, fault.InvalidActivation, fault.CodeOf(err))
+	infos, _, err := w.List(alice, nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, infos)
+}
+
 func TestDescribeAndDeleteActivations(t *testing.T) {
 	w := newWorld(t, nil)
 	var ids []string

@@ -43,9 +43,14 @@ type Service struct {
 	seen        record.Table[seenRecord]
 	owners      record.Table[ownerRecord]
 
+	registering chan struct{} // room for those that register at this moment
+
 	mu       sync.Mutex
 	presence map[nodeID]*presence
 }
+
+// maxRegistering is how many registrations are worked on at once; others wait in line, so that a fleet that registers in one moment does not starve the transactions under way.
+const maxRegistering = 32
 
 type nodeID struct{ tenant, id string }
 
@@ -80,6 +85,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{
 		cfg: cfg, nodes: nodeTable{cfg.Codec}, activations: record.NewTable[activationRecord](cfg.Codec), groups: record.NewTable[groupRecord](cfg.Codec),
 		seen: record.NewTable[seenRecord](cfg.Codec), owners: record.NewTable[ownerRecord](cfg.Codec), presence: map[nodeID]*presence{},
+		registering: make(chan struct{}, maxRegistering),
 	}, nil
 }
 
