@@ -11,6 +11,9 @@ import (
 // TestSeeds plays many seeds: 200 by default, FLEETWRIGHT_SEEDS of them otherwise, from FLEETWRIGHT_SEED on.
 func TestSeeds(t *testing.T) {
 	n, from := 200, uint64(1)
+	if testing.Short() {
+		n = 25
+	}
 	if v, err := strconv.Atoi(os.Getenv("FLEETWRIGHT_SEEDS")); err == nil {
 		n = v
 	}
