@@ -398,6 +398,8 @@ func TestTwoSignersOfOneChain(t *testing.T) {
 				once = true
 				require.NoError(t, other.Checkpoint(context.Background()))
 				write(t, other, "t", 1)
+				require.NoError(t, other.Checkpoint(context.Background()))
+				write(t, other, "t", 1)
 			}
 			return sign(msg)
 		}
@@ -406,7 +408,7 @@ func TestTwoSignersOfOneChain(t *testing.T) {
 	require.NoError(t, l.Checkpoint(t.Context()))
 	rep, err := l.Verify(t.Context(), nil)
 	require.NoError(t, err)
-	require.Equal(t, Report{Chains: 1, Entries: 4, Checkpoints: 2}, rep)
+	require.Equal(t, Report{Chains: 1, Entries: 5, Checkpoints: 3}, rep)
 }
 
 // Chains are found among whatever else lies in the store, of this library or of the host.

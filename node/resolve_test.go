@@ -103,6 +103,20 @@ func TestResolveIsMatchOverAllNodes(t *testing.T) {
 	})
 }
 
+// A node that fits several values of a target is there once, across pages too.
+func TestR8_SeveralValuesOneNode(t *testing.T) {
+	w := newWorld(t, nil)
+	w.fill(t, "t", 90, func(i int) map[string]string {
+		return map[string]string{"a": "x", string("bc"[i%2]): "x"}
+	})
+	for _, limit := range []int{1, 7, 89, 90, 1000} {
+		got := resolveAll(t, w.Service, "t", []target.Target{{Key: target.TagKey, Values: []string{"c", "a", "b", "a"}}}, limit)
+		require.Len(t, got, 90)
+		require.True(t, slices.IsSorted(got))
+		require.Len(t, slices.Compact(got), 90)
+	}
+}
+
 func TestResolveRefuses(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, ts := range [][]target.Target{nil, {{Key: "nonsense", Values: []string{"x"}}}, {{Key: target.ResourceGroup, Values: []string{"absent"}}}} {
