@@ -3,6 +3,7 @@ package httptransport_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -147,7 +148,14 @@ func TestTheHostsDeadlinesDoNotHurt(t *testing.T) {
 			w := newWorldHost(t, func(c *httptransport.ServerConfig) { c.Poll = 150 * time.Millisecond }, func(h *http.Server) {
 				h.ReadTimeout, h.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
 			})
-			c := w.dial(addr(1), m.change)
+			var dials atomic.Int32
+			c := w.dial(addr(1), func(cfg *httptransport.ClientConfig) {
+				m.change(cfg)
+				cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					dials.Add(1)
+					return (&net.Dialer{}).DialContext(ctx, network, addr)
+				}
+			})
 			in := receive(t, c)
 			up := receive(t, w.srv)
 			eventually(t, "connected", func() bool { return w.srv.Connected(addr(1)) })
@@ -160,6 +168,7 @@ func TestTheHostsDeadlinesDoNotHurt(t *testing.T) {
 			send(t, c, plane, []byte("up"))
 			require.Equal(t, "up", string(up.next(t).Data))
 			require.Equal(t, before, sessions(), "the session was opened anew")
+			require.LessOrEqual(t, dials.Load(), int32(3), "connections were cut")
 		})
 	}
 }

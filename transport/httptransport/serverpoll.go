@@ -209,8 +209,6 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(s.cfg.Poll + s.cfg.Write))
 	p := ss.poll
 	mine := make(chan struct{})
 	p.mu.Lock()

@@ -62,6 +62,25 @@ func TestAPollThatStopsLapses(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 }
 
+// A node that is between two polls when the server leaves learns it from the next one.
+func TestALeavingServerSaysSoBetweenPolls(t *testing.T) {
+	w := newWorld(t, nil)
+	a := addr(1)
+	w.know(a)
+	s := newStranger(t, w)
+	resp, body := s.post("challenge", nil, "")
+	binding, err := resp.TLS.ExportKeyingMaterial("EXPORTER-fleetwright-httptransport-v1", nil, 32)
+	require.NoError(t, err)
+	_, welcome := s.post("session", append(body[34:], authBody(a, signBy(keyOf(a), "poll", a, body[2:34], binding))...), "")
+	require.Equal(t, byte(0), welcome[1])
+	require.NoError(t, w.srv.Shutdown(t.Context()))
+	resp, _ = s.do(http.MethodGet, "poll", nil, "Bearer "+base64url(welcome[6:]))
+	require.Equal(t, http.StatusGone, resp.StatusCode)
+	require.Equal(t, "0", resp.Header.Get("Fleetwright-Retry-Ms"))
+	resp, _ = s.post("challenge", nil, "")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+}
+
 // Bytes that are no TLS, and TLS that is no HTTP, reach nothing.
 func TestOtherProtocolsReachNothing(t *testing.T) {
 	w := newWorld(t, nil)

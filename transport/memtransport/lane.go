@@ -39,11 +39,10 @@ type lane struct {
 	bytes  int       // of ready and held
 	last   time.Time // due time of the last message that keeps its order
 	seq    uint64
-	epoch  uint64 // counts disconnections, so that old timers do nothing
-	up     bool   // connected
-	cut    bool   // partitioned
-	busy   bool   // a goroutine runs
-	parked bool   // the gate will wake the lane
+	up     bool // connected
+	cut    bool // partitioned
+	busy   bool // a goroutine runs
+	parked bool // the gate will wake the lane
 }
 
 type held struct {
@@ -65,7 +64,6 @@ func (l *lane) connect(up bool) {
 		l.net.lost.Add(uint64(len(l.ready) + len(l.held)))
 		l.ready, l.held, l.bytes = nil, nil, 0
 		l.last = time.Time{}
-		l.epoch++
 	}
 }
 
@@ -151,17 +149,13 @@ func (l *lane) hold(data []byte, d time.Duration, ordered bool) {
 	l.held = slices.Insert(l.held, i, h)
 	l.bytes += len(data)
 	l.net.delayed.Add(1)
-	epoch := l.epoch
-	l.net.opts.AfterFunc(due.Sub(now), func() { l.release(epoch) })
+	l.net.opts.AfterFunc(due.Sub(now), l.release)
 }
 
-// release moves what is due to the queue. The timer of a message may be late, never early: what is due by the clock goes.
-func (l *lane) release(epoch uint64) {
+// release moves what is due by the clock to the queue. It does no harm when the message that it was timed for has gone.
+func (l *lane) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if epoch != l.epoch {
-		return
-	}
 	now := l.net.opts.Now()
 	n := 0
 	for n < len(l.held) && !l.held[n].due.After(now) {

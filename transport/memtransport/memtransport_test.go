@@ -159,6 +159,24 @@ func TestPartitions(t *testing.T) {
 	})
 }
 
+func TestAPartitionLosesWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memtransport.New(&memtransport.Options{MinDelay: time.Second})
+		nd := n.Node(addr(1))
+		var s sink
+		go nd.Receive(t.Context(), s.handle)
+		require.NoError(t, n.Controller().Send(t.Context(), addr(1), []byte("lost")))
+		n.Partition(addr(1))
+		time.Sleep(2 * time.Second)
+		n.Heal(addr(1))
+		require.NoError(t, n.Controller().Send(t.Context(), addr(1), []byte("kept")))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"controller:kept"}, s.all())
+		require.Equal(t, memtransport.Stats{Sent: 2, Delivered: 1, Lost: 1, Delayed: 2}, n.Stats())
+	})
+}
+
 func TestAnAddressCanBeCutBeforeItConnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memtransport.New(nil)
