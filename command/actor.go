@@ -4,189 +4,202 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleetwright/fleetwright/access"
-	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/store"
-	"github.com/fleetwright/fleetwright/target"
 )
 
-const (
-	// A batch is what goes into one transaction (DESIGN law 7): at most so many events, and so many bytes, well under the store's limits.
-	batchEvents = 1000
-	batchBytes  = 3 << 20
-	// inboxEvents is how many events may wait; more are dropped, and their nodes send them again.
-	inboxEvents = 200_000
-	// cancelValid is how long after the command's deadline the control plane's other messages hold.
-	cancelValid = time.Hour
-)
-
-// actor owns one command: it feeds the engine, commits what it decides, and sends what it says, in this order.
+// actor owns one command: it feeds the engine, commits what it decides, and sends what it says, in this order. While a commit is under way it
+// steps what comes next, so that the next commit is as large as the store is slow.
 type actor struct {
 	s     *Service
 	key   actorKey
+	self  []*actor // the actor alone
 	shard *ownedShard
 	log   *slog.Logger
 
-	mu    sync.Mutex
-	inbox []item
-	wake  chan struct{}
-	gone  bool // the actor ended: nothing may be put in any more
+	inbox   inbox
+	wake    chan struct{}
+	delayed atomic.Int64 // invocations that a mere heartbeat matters to
+	news    atomic.Bool  // the mark that announced the command to its owner is to be removed
 
 	// The rest belongs to the actor's goroutine.
 	rec    record
 	engine *Engine
 	bodies map[message.Kind][]byte // offer, run: the same for every node
+	early  map[string]bool         // targets from Turn on that have a record
 	chunk  []string                // of targets
 	chunkN int                     // its number; -1 when none is loaded
+	acc    attached                // goes with the next flush
+	late   []*item                 // reports on what has ended
+	busy   chan error              // of the commit under way; nil when there is none
+	sent   chan struct{}           // closed when the messages of the last commit are out
 }
 
-// item is an event with its size in bytes and who waits for it to be durable.
-type item struct {
-	ev   Event
-	size int
-	done chan<- error // nil when nobody waits; has room for one
+// attached is what events bring along: who waits for them, and what is to be removed from the store with their effect.
+type attached struct {
+	done    []chan<- error
+	cancels [][]byte
+	mail    []letter
 }
+
+func (a *attached) empty() bool { return len(a.done)+len(a.cancels)+len(a.mail) == 0 }
 
 var errGone = errors.New("command: not owned here any more")
 
 func newActor(s *Service, k actorKey, sh *ownedShard) *actor {
-	return &actor{s: s, key: k, shard: sh, wake: make(chan struct{}, 1), chunkN: -1, log: s.cfg.Log.With("command", k.id, "tenant", k.tenant)}
+	a := &actor{s: s, key: k, shard: sh, wake: make(chan struct{}, 1), chunkN: -1, log: s.cfg.Log.With("command", k.id, "tenant", k.tenant)}
+	a.self = []*actor{a}
+	return a
 }
 
 // put hands an event over. It never blocks.
 func (a *actor) put(it item) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.gone {
-		return errGone
+	if err := a.inbox.put(it); err != nil {
+		return err
 	}
-	if len(a.inbox) >= inboxEvents && it.done == nil {
-		return fault.New("command.Handle", fault.Throttling, "the command's queue is full")
-	}
-	a.inbox = append(a.inbox, it)
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
+	a.nudge()
 	return nil
 }
 
-// take returns the next batch.
-func (a *actor) take() []item {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(a.inbox) && n < batchEvents && (n == 0 || bytes+a.inbox[n].size <= batchBytes) {
-		bytes += a.inbox[n].size
-		n++
-	}
-	batch := a.inbox[:n:n]
-	a.inbox = a.inbox[n:]
-	if len(a.inbox) == 0 {
-		a.inbox = nil
-	}
-	return batch
-}
-
-// close refuses further events and answers those that wait.
-func (a *actor) close(err error) {
-	a.mu.Lock()
-	a.gone = true
-	rest := a.inbox
-	a.inbox = nil
-	a.mu.Unlock()
-	answer(rest, err)
-}
-
-func answer(batch []item, err error) {
-	for _, it := range batch {
-		if it.done != nil {
-			it.done <- err
-		}
+// nudge makes the actor look around.
+func (a *actor) nudge() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
 	}
 }
 
 // loop runs until the command ended, the lease was lost, or ctx ended. When a commit fails it begins again from the store.
 func (a *actor) loop(ctx context.Context) {
 	err := errGone
-	defer func() { a.close(err) }()
-	ctx = access.With(ctx, access.Principal{Tenant: a.key.tenant}) // replaced by the sender's after loading
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	defer func() { a.inbox.answerWaiting(err, true) }()
+	pause := firstPause
+	for {
+		began := a.s.cfg.Now()
 		switch err = a.serve(ctx); {
 		case err == nil, ctx.Err() != nil:
 			return
 		case errors.Is(err, lease.ErrLost):
 			a.log.Info("another control plane owns the command now")
 			return
-		case errors.Is(err, store.ErrNotFound):
-			a.log.Info("the command was removed")
+		case errors.Is(err, store.ErrNotFound) && a.s.forgetRemoved(ctx, a):
+			a.log.Warn("the command was removed before it ended")
 			return
 		}
+		if a.s.cfg.Now().Sub(began) > lastPause {
+			pause = firstPause
+		}
 		a.log.Warn("cannot go on with the command, trying again", "error", err, "in", pause)
+		a.inbox.answerWaiting(err, false)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
 		}
+		pause = min(2*pause, lastPause)
 	}
 }
 
+// Between two tries of an actor whose store fails.
+const (
+	firstPause = 50 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
 // serve loads the command and works until it ended (nil) or something failed.
-func (a *actor) serve(ctx context.Context) error {
+func (a *actor) serve(ctx context.Context) (err error) {
 	defer a.s.unhear(a)
+	defer func() { // nothing of this life may reach the store after the next one has read it
+		a.settle() //nolint:errcheck // it is thrown away
+		if a.sent != nil {
+			<-a.sent
+			a.sent = nil
+		}
+		answer(a.acc.done, err)
+		a.acc, a.late = attached{}, nil
+		if err != nil {
+			a.news.Store(true)
+		}
+	}()
 	if err := a.load(ctx); err != nil {
 		return err
 	}
 	ctx = access.With(ctx, access.Principal{Tenant: a.key.tenant, Name: a.rec.Principal, Attributes: a.rec.Attributes})
-	for !a.engine.State.Done() {
-		batch := a.take()
+	for {
 		now := a.s.cfg.Now()
-		var late []item
-		for _, it := range batch {
-			if it.ev.Report != nil && !a.engine.Has(it.ev.Node) {
-				late = append(late, it)
-				continue
-			}
-			if err := a.live(ctx, &it.ev); err != nil {
-				answer(batch, err)
-				return err
-			}
-			a.engine.Step(now, it.ev)
-		}
-		a.engine.Tick(now, batchEvents)
-		if err := a.dispatch(ctx, now); err != nil {
-			answer(batch, err)
+		if err := a.advance(ctx, now); err != nil {
 			return err
 		}
-		for _, it := range late {
-			if err := a.s.late(ctx, a.key.tenant, it.ev.Node, it.ev.Report); err != nil {
-				a.log.Warn("late report not kept; the node will send it again", "node", it.ev.Node, "error", err)
-			}
-		}
-		if !a.engine.Dirty() {
-			answer(batch, nil)
-			if len(batch) == 0 {
-				if err := a.wait(ctx, now); err != nil {
-					return err
-				}
+		dirty := a.engine.Dirty() || !a.acc.empty() || a.news.Load()
+		if dirty && (a.busy == nil || a.engine.Full()) {
+			if err := a.start(ctx); err != nil {
+				return err
 			}
 			continue
 		}
-		err := a.flush(ctx)
-		answer(batch, err)
-		if err != nil {
+		if a.engine.State.Done() && !dirty && a.inbox.empty() {
+			return a.settle()
+		}
+		if len(a.late) > 0 && a.busy == nil {
+			a.takeLate(ctx)
+		}
+		if err := a.wait(ctx, now); err != nil {
 			return err
 		}
 	}
+}
+
+// advance steps the engine as far as it goes now.
+func (a *actor) advance(ctx context.Context, now time.Time) error {
+	for !a.engine.Full() {
+		batch := a.inbox.take()
+		if len(batch) == 0 {
+			break
+		}
+		for _, it := range batch {
+			if err := a.step(ctx, now, it); err != nil {
+				return err
+			}
+		}
+	}
+	a.engine.Tick(now, flushRecords)
+	err := a.dispatch(ctx, now)
+	a.delayed.Store(int64(a.engine.Delayed))
+	return err
+}
+
+// step applies one event. What comes with it goes into the next flush.
+func (a *actor) step(ctx context.Context, now time.Time, it *item) error {
+	if it.done != nil {
+		a.acc.done = append(a.acc.done, it.done)
+	}
+	if it.cancel != nil {
+		a.acc.cancels = append(a.acc.cancels, it.cancel)
+	}
+	a.acc.mail = append(a.acc.mail, it.mail...)
+	switch {
+	case it.ev.Report != nil && !a.engine.Has(it.ev.Node):
+		if len(a.late) < takeEvents {
+			a.late = append(a.late, it)
+		}
+		return nil
+	case it.ev.Cancel && len(it.ev.Nodes) > 0:
+		nodes, err := a.live(ctx, it.ev.Nodes)
+		if err != nil || len(nodes) == 0 {
+			return err
+		}
+		it.ev.Nodes = nodes
+	}
+	a.engine.Step(now, it.ev)
 	return nil
 }
 
-// wait blocks until an event came, the engine's next time, or the end.
+// wait blocks until an event came, a commit ended, the engine's next time, or the end.
 func (a *actor) wait(ctx context.Context, now time.Time) error {
 	var timer <-chan time.Time
 	if at, ok := a.engine.Next(); ok {
@@ -197,10 +210,29 @@ func (a *actor) wait(ctx context.Context, now time.Time) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
+	case err := <-a.busy:
+		a.busy = nil
+		return err
 	case <-a.wake:
 	case <-timer:
 	}
 	return nil
+}
+
+// settle waits for the commit under way and returns its error.
+func (a *actor) settle() error {
+	if a.busy == nil {
+		return nil
+	}
+	err := <-a.busy
+	a.busy = nil
+	return err
+}
+
+func answer(done []chan<- error, err error) {
+	for _, d := range done {
+		d <- err
+	}
 }
 
 // load reads the command and makes its engine from what is stored.
@@ -208,9 +240,8 @@ func (a *actor) load(ctx context.Context) error {
 	s, tenant, id := a.s, a.key.tenant, a.key.id
 	var st State
 	var docs []message.Included
-	var open []Invocation
 	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
-		docs, open = nil, nil
+		docs = nil
 		if a.rec, err = s.commands.Get(ctx, r, commandKey(tenant, id)); err != nil {
 			return err
 		}
@@ -223,12 +254,25 @@ func (a *actor) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for inv, err := range s.scanInvocations(ctx, tenant, id) {
-		if err != nil {
+	a.chunk, a.chunkN, a.early = nil, -1, map[string]bool{}
+	next := "" // the first target that had no turn
+	if st.Turn < st.N {
+		if next, err = a.target(ctx, st.Turn); err != nil {
 			return err
 		}
-		if inv.Phase != PhaseDone {
-			open = append(open, inv)
+	}
+	var open []Invocation
+	if st.Turn > 0 || st.Counts.Done() > 0 {
+		for inv, err := range s.scanInvocations(ctx, tenant, id) {
+			if err != nil {
+				return err
+			}
+			if inv.Phase != PhaseDone {
+				open = append(open, inv)
+			}
+			if next != "" && inv.Node >= next {
+				a.early[inv.Node] = true
+			}
 		}
 	}
 	offer, err := message.Marshal(message.KindOffer, message.Offer{Ref: message.Ref{Command: id, Attempt: 1}, Document: a.rec.Request.DocumentName,
@@ -242,9 +286,11 @@ func (a *actor) load(ctx context.Context) error {
 	}
 	a.bodies = map[message.Kind][]byte{message.KindOffer: offer, message.KindRun: run}
 	a.engine = Restore(st, s.cfg.Timing, open, s.cfg.Now())
-	for _, inv := range open {
-		s.hear(a, inv.Node)
+	nodes := make([]string, len(open))
+	for i := range open {
+		nodes[i] = open[i].Node
 	}
+	s.hear(a, nodes)
 	return nil
 }
 
@@ -258,173 +304,5 @@ func runBody(r *record, docs []message.Included, expires time.Time, refuseRaw bo
 		}
 		run.Documents[r.Included[i]] = d
 	}
-	b, err := message.Marshal(message.KindRun, run)
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > message.MaxEnvelope-4096 {
-		return nil, fault.New("command.Send", fault.MaxDocumentSizeExceeded,
-			"the document, its parameters and the documents that it runs are %d bytes when encoded; a message to a node holds %d", len(b), message.MaxEnvelope-4096)
-	}
-	return b, nil
-}
-
-// dispatch gives the engine its next targets, while it has room and the batch is not full.
-func (a *actor) dispatch(ctx context.Context, now time.Time) error {
-	for room := a.engine.Room(); room > 0 && a.engine.Turn < a.engine.N && a.engine.Pending() < batchEvents; room = a.engine.Room() {
-		before := a.engine.Turn
-		cs, err := a.candidates(ctx, min(room, batchEvents-a.engine.Pending()))
-		if err != nil {
-			return err
-		}
-		a.engine.Step(now, Event{Candidates: cs})
-		for _, c := range cs {
-			if a.engine.Has(c.Node) {
-				a.s.hear(a, c.Node)
-			}
-		}
-		if a.engine.Turn == before {
-			return nil
-		}
-	}
-	return nil
-}
-
-// candidates looks at the next targets, at most n and within one chunk: do they exist still, may they run this, are they there?
-func (a *actor) candidates(ctx context.Context, n int) ([]Candidate, error) {
-	s, tenant := a.s, a.key.tenant
-	at := a.engine.Turn
-	if c := at / chunk; c != a.chunkN {
-		err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
-			a.chunk, err = s.chunks.Get(ctx, r, chunksKey(tenant, a.key.id).Uint(uint64(c)))
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		a.chunkN = c
-	}
-	from := at % chunk
-	ids := a.chunk[from:min(len(a.chunk), from+n)]
-	nodes, err := s.cfg.Nodes.Nodes(ctx, tenant, ids)
-	if err != nil {
-		return nil, err
-	}
-	known := make(map[string]*target.Node, len(nodes))
-	for i := range nodes {
-		known[nodes[i].ID] = &nodes[i]
-	}
-	exists, err := a.existing(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	cs := make([]Candidate, 0, len(ids))
-	for i, id := range ids {
-		c := Candidate{Node: id, Exists: exists != nil && exists[i]}
-		if nd := known[id]; nd == nil {
-			c.Refused, c.Reason = message.DetailUndeliverable, "the node was deregistered"
-		} else if access.Check(ctx, s.cfg.Authorizer, "ssm:SendCommand", "node/"+id, nd.Tags) != nil {
-			c.Refused, c.Reason = message.DetailAccessDenied, "the sender may not run commands on this node"
-		} else if why := unsuited(nd, a.rec.Platforms, a.rec.Needs, a.rec.Request.RequireSigned); why != "" {
-			c.Refused, c.Reason = message.DetailInvalidPlatform, why
-		} else {
-			c.Absent = !s.cfg.Sender.Connected(tenant, id)
-		}
-		cs = append(cs, c)
-	}
-	return cs, nil
-}
-
-// live leaves only those nodes in a cancellation whose invocation has not ended.
-func (a *actor) live(ctx context.Context, ev *Event) error {
-	if len(ev.Nodes) == 0 {
-		return nil
-	}
-	exists, err := a.stored(ctx, ev.Nodes)
-	if err != nil {
-		return err
-	}
-	left := ev.Nodes[:0:0]
-	for i, n := range ev.Nodes {
-		if a.engine.Has(n) || !exists[i] {
-			left = append(left, n)
-		}
-	}
-	ev.Nodes, ev.Cancel = left, len(left) > 0
-	return nil
-}
-
-// existing tells which targets have a record before their turn. Only a cancellation of single nodes makes such.
-func (a *actor) existing(ctx context.Context, ids []string) ([]bool, error) {
-	if a.engine.ahead() == 0 {
-		return nil, nil
-	}
-	return a.stored(ctx, ids)
-}
-
-// stored tells which of the nodes have an invocation record.
-func (a *actor) stored(ctx context.Context, ids []string) ([]bool, error) {
-	keys := make([][]byte, len(ids))
-	for i, id := range ids {
-		keys[i] = invsKey(a.key.tenant, a.key.id).Str(id)
-	}
-	out := make([]bool, len(ids))
-	err := a.s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-		vs, err := r.GetMany(ctx, keys)
-		for i, v := range vs {
-			out[i] = v != nil
-		}
-		return err
-	})
-	return out, err
-}
-
-// flush commits what the engine decided, under the lease, then sends its messages.
-func (a *actor) flush(ctx context.Context) error {
-	s, tenant := a.s, a.key.tenant
-	ch, commit := a.engine.Flush()
-	if commit {
-		err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-			if err := a.shard.held.Check(ctx, tx); err != nil {
-				return err
-			}
-			return s.writeChanges(ctx, tx, tenant, &a.rec, &ch)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for _, inv := range ch.Invocations {
-		if inv.Phase == PhaseDone {
-			s.unhearNode(a, inv.Node)
-		}
-	}
-	for _, m := range ch.Sends {
-		a.send(ctx, m, ch.State.ExpiresAt)
-	}
-	if ch.Ended {
-		d := ch.State.Detail()
-		a.log.Info("command ended", "status", d.Status(), "details", d, "targets", ch.State.N, "errors", ch.State.Counts.Errors())
-	}
-	return nil
-}
-
-func (a *actor) send(ctx context.Context, m Send, expires time.Time) {
-	ref := message.Ref{Command: a.key.id, Attempt: m.Attempt}
-	body, notAfter := a.bodies[m.Kind], expires
-	var err error
-	switch m.Kind {
-	case message.KindAck:
-		body, err = message.Marshal(m.Kind, *m.Ack)
-		notAfter = expires.Add(cancelValid)
-	case message.KindCancel:
-		body, err = message.Marshal(m.Kind, message.Cancel{Ref: ref, Detail: m.Detail})
-		notAfter = expires.Add(cancelValid)
-	}
-	if err == nil {
-		err = a.s.cfg.Sender.Send(ctx, a.key.tenant, m.Node, m.Kind, ref, notAfter, body)
-	}
-	if err != nil {
-		a.log.Debug("message not handed over; it will be sent again", "node", m.Node, "kind", m.Kind, "error", err)
-	}
+	return message.Marshal(message.KindRun, run)
 }

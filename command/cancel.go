@@ -13,23 +13,25 @@ import (
 	"github.com/fleetwright/fleetwright/store/key"
 )
 
-// cancelKey is the system's own list, of no tenant, of cancellations that the commands' owner has not carried out, by shard.
-func cancelKey(shard uint64) key.K { return space("", "cancel").Uint(shard) }
-
 // Cancel asks a command to stop on the given nodes, or everywhere when there are none (AWS: CancelCommand). Invocations that did not start end as Cancelled and never
-// will; those that run are told to stop, which is best effort. When it returns, the request is durable. Cancelling what has ended is no error.
+// will; those that run are told to stop, which is best effort. When it returns, the request is durable, and carried out already if this control plane owns the command. Cancelling what has
+// ended is no error, and asking again changes nothing.
+//
 // It needs ssm:CancelCommand on the command. Errors: InvalidCommandId, InvalidInstanceId (not a target).
 func (s *Service) Cancel(ctx context.Context, id string, nodes ...string) error {
 	const op = "command.Cancel"
 	if err := s.check(ctx, "ssm:CancelCommand", "command/"+id); err != nil {
-		return err
+		return fault.Wrap(op, err)
+	}
+	if !validID(id) {
+		return unknownCommand(op, id)
 	}
 	tenant := access.Tenant(ctx)
 	if len(nodes) > maxInstanceIDs {
 		return fault.New(op, fault.Validation, "InstanceIds has %d ids; at most %d are allowed", len(nodes), maxInstanceIDs)
 	}
 	nodes = slices.Compact(slices.Sorted(slices.Values(nodes)))
-	var shard uint64
+	var left key.K
 	err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		rec, st, err := s.read(ctx, tx, op, tenant, id)
 		if err != nil {
@@ -44,9 +46,9 @@ func (s *Service) Cancel(ctx context.Context, id string, nodes ...string) error 
 				return fault.New(op, fault.InvalidInstanceID, "command %s was not sent to node %s", id, fault.Clean(n))
 			}
 		}
-		shard = rec.Shard
+		left = todoKey(rec.Shard).Str(todoCancel).Str(tenant).Str(id).Str(cancelName(nodes))
 		if !st.Done() {
-			if err := s.cancels.Put(tx, cancelKey(shard).Str(tenant).Str(id).Str(cancelName(nodes)), nodes); err != nil {
+			if err := s.cancels.Put(tx, left, nodes); err != nil {
 				return err
 			}
 		}
@@ -55,13 +57,12 @@ func (s *Service) Cancel(ctx context.Context, id string, nodes ...string) error 
 	if err != nil {
 		return fault.Wrap(op, err)
 	}
-	// The owner in this process carries it out at once; another one finds it in the store.
-	s.adopt(tenant, id, shard)
+	// The owner in this process carries it out at once; another one finds it in the store, and so does this one if it fails now.
 	if a := s.actor(tenant, id); a != nil {
 		done := make(chan error, 1)
-		if a.put(item{ev: Event{Cancel: true, Nodes: nodes}, done: done}) == nil {
+		if a.put(item{ev: Event{Cancel: true, Nodes: nodes}, cancel: left, done: done}) == nil {
 			select {
-			case <-done: // an error here means that it is carried out from the store
+			case <-done:
 			case <-ctx.Done():
 			}
 		}
@@ -76,35 +77,4 @@ func cancelName(nodes []string) string {
 	}
 	sum := sha256.Sum256([]byte(strings.Join(nodes, "\x00")))
 	return hex.EncodeToString(sum[:16])
-}
-
-// deliverCancels gives the actors of a shard the cancellations that wait in the store. They stay there until the command ended; carrying one out again changes nothing.
-func (s *Service) deliverCancels(ctx context.Context, shard uint64) error {
-	prefix := cancelKey(shard)
-	return s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-		for e, err := range s.cancels.Scan(ctx, r, prefix.Range()) {
-			if err != nil {
-				return err
-			}
-			k := key.Read(e.Key[len(prefix):])
-			tenant, id := k.Str(), k.Str()
-			if a := s.actor(tenant, id); a != nil {
-				a.put(item{ev: Event{Cancel: true, Nodes: e.Value}}) //nolint:errcheck // found again next time
-			}
-		}
-		return nil
-	})
-}
-
-// dropCancels removes a command's carried out cancellations when it ended.
-func (s *Service) dropCancels(ctx context.Context, tx store.Tx, shard uint64, tenant, id string) error {
-	for it, err := range tx.Scan(ctx, cancelKey(shard).Str(tenant).Str(id).Range()) {
-		if err != nil {
-			return err
-		}
-		if err := tx.Delete(slices.Clone(it.Key)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"time"
 
@@ -14,12 +15,12 @@ import (
 	"github.com/fleetwright/fleetwright/store/key"
 )
 
-// Update is one step of a command's story: what changed in one transaction.
+// Update is one step of a command's story: what changed in one transaction, or a part of it when that is much.
 type Update struct {
 	Cursor  uint64    // Events goes on after it
 	At      time.Time // by the control plane's clock
 	Command Progress  // after the change
-	Changes []Change  // of invocations; those that ended without ever being offered the command are only counted in Command
+	Changes []Change  // of invocations; those that ended without ever being offered the command are only counted in Command, and a first offer is no change: it was Pending and is
 }
 
 // Progress is what a command had come to.
@@ -48,8 +49,11 @@ type Change struct {
 }
 
 const (
-	eventKind       = "command"
-	changesPerEvent = 64 // keeps an event below the feed's limit, however long reasons and lines are
+	eventKind = "command"
+	// eventBytes is about how large an event becomes; the changes of a large transaction are told in several.
+	eventBytes = 24 << 10
+	// eventPage is how many events one look reads.
+	eventPage = 64
 )
 
 type eventData struct {
@@ -68,13 +72,13 @@ func change(inv *Invocation) Change {
 	c := Change{Node: inv.Node, Detail: inv.Detail, Reason: cut(inv.Reason, 200), ExitCode: inv.ExitCode, Steps: len(inv.Steps)}
 	for i := range inv.Steps {
 		if st := &inv.Steps[i]; st.Status != message.Pending && st.Status != "" {
-			c.Step, c.StepName = i+1, cut(st.Name, 128)
+			c.Step, c.StepName = i+1, cut(st.Name, maxStepName)
 		}
 	}
 	if inv.Phase == PhaseDone {
 		c.Line = Line(inv.Steps)
 		if !inv.Started.IsZero() && !inv.Ended.IsZero() {
-			c.Elapsed = inv.Ended.Sub(inv.Started)
+			c.Elapsed = max(0, inv.Ended.Sub(inv.Started))
 		}
 	}
 	return c
@@ -95,66 +99,130 @@ func Line(steps []message.StepReport) string {
 	return ""
 }
 
-// publish writes the story of a change into its transaction, in batches, so that a thousand invocations that changed together cost a few records.
-func (s *Service) publish(ctx context.Context, tx store.Tx, tenant string, st *State, invs []Invocation) error {
+// tell makes the events of a change, few of them, however many invocations changed together. The last one alone says that the command is done.
+func tell(now time.Time, st *State, invs []Invocation) []feed.Event {
 	var events []feed.Event
 	p := progress(st)
-	for first := true; first || len(invs) > 0; first = false {
-		n := min(len(invs), changesPerEvent)
-		d := eventData{Command: p}
-		d.Command.Done = p.Done && n == len(invs)
-		for i := range invs[:n] {
-			d.Changes = append(d.Changes, change(&invs[i]))
-		}
-		invs = invs[n:]
-		b, err := json.Marshal(d)
-		if err != nil {
-			return err
-		}
-		events = append(events, feed.Event{Time: s.cfg.Now(), Kind: eventKind, Data: b})
+	done := p.Done
+	p.Done = false
+	begin, err := json.Marshal(eventData{Command: p})
+	if err != nil {
+		return nil // a Progress always has its JSON
 	}
-	_, err := s.feed.Append(ctx, tx, topic(tenant, st.ID), events...)
-	return err
+	begin = begin[:len(begin)-1] // the changes follow
+	b, n := append([]byte(nil), begin...), 0
+	finish := func() {
+		if n > 0 {
+			b = append(b, ']')
+		}
+		events = append(events, feed.Event{Time: now, Kind: eventKind, Data: append(b, '}')})
+		b, n = append([]byte(nil), begin...), 0
+	}
+	for i := range invs {
+		inv := &invs[i]
+		if inv.Phase == PhaseOffered && inv.AskedAt.Equal(inv.OfferedAt) {
+			continue
+		}
+		if len(b) > eventBytes {
+			finish()
+		}
+		if n == 0 {
+			b = append(b, `,"changes":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		c := change(inv)
+		b, n = appendChange(b, &c), n+1
+	}
+	if done {
+		p.Done = true
+		last, err := json.Marshal(p)
+		if err != nil {
+			return nil
+		}
+		b = append(append([]byte(`{"command":`), last...), b[len(begin):]...)
+	}
+	finish()
+	return events
 }
 
 // Events yields a command's story from behind the cursor (0 is the beginning), live, until the command ended, the caller stops, or ctx ends (one error). Nothing is missed and
-// nothing comes twice. It needs ssm:ListCommandInvocations. Error: InvalidCommandId.
+// nothing comes twice; a slow caller holds up nobody. It needs ssm:ListCommandInvocations. Error: InvalidCommandId, also when the command is removed meanwhile.
 func (s *Service) Events(ctx context.Context, id string, cursor uint64) iter.Seq2[Update, error] {
 	return func(yield func(Update, error) bool) {
 		const op = "command.Events"
-		if err := s.check(ctx, "ssm:ListCommandInvocations", "command/"+id); err != nil {
-			yield(Update{}, unknownIfDenied(op, id, err))
+		if err := s.may(ctx, op, "ssm:ListCommandInvocations", id); err != nil {
+			yield(Update{}, err)
 			return
 		}
 		tenant := access.Tenant(ctx)
-		done := false
-		err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-			_, st, err := s.read(ctx, r, op, tenant, id)
-			if err != nil || !st.Done() {
-				return err
-			}
-			last, err := s.feed.Last(ctx, r, topic(tenant, id))
-			done = last <= cursor
-			return err
-		})
-		if err != nil || done {
+		var events []feed.Event
+		for ended, err := range s.watch(ctx, op, tenant, id, func(ctx context.Context, r store.Reader) (more bool, err error) {
+			events, err = s.feed.Read(ctx, r, topic(tenant, id), cursor, eventPage)
+			return len(events) > 0, err
+		}) {
 			if err != nil {
-				yield(Update{}, fault.Wrap(op, err))
+				yield(Update{}, err)
+				return
 			}
+			for _, e := range events {
+				var d eventData
+				if err := json.Unmarshal(e.Data, &d); err != nil {
+					yield(Update{}, fault.New(op, fault.DataCorrupt, "event %d of command %s cannot be read: %w", e.Seq, id, err))
+					return
+				}
+				if !yield(Update{Cursor: e.Seq, At: e.Time, Command: d.Command, Changes: d.Changes}, nil) || d.Command.Done {
+					return
+				}
+				cursor = e.Seq
+			}
+			if ended && len(events) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// watch looks at a command whenever its story goes on, with a View of its own each time, and yields whether it has ended. look runs inside the View; while it returns more, the next look
+// follows at once. After an error nothing follows.
+func (s *Service) watch(ctx context.Context, op, tenant, id string, look func(ctx context.Context, r store.Reader) (more bool, err error)) iter.Seq2[bool, error] {
+	return func(yield func(bool, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		changed, err := store.Watch(ctx, s.cfg.Store, topic(tenant, id)) // before the first look, so that nothing falls between
+		if err != nil {
+			yield(false, fault.Wrap(op, err))
 			return
 		}
-		for e, err := range s.feed.Subscribe(ctx, s.cfg.Store, topic(tenant, id), cursor) {
+		for {
+			var more, ended bool
+			err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+				st, err := s.states.Get(ctx, r, stateKey(tenant, id))
+				if errors.Is(err, store.ErrNotFound) {
+					return unknownCommand(op, id)
+				}
+				if err != nil {
+					return err
+				}
+				ended = st.Done()
+				more, err = look(ctx, r)
+				return err
+			})
 			if err != nil {
-				yield(Update{}, fault.Wrap(op, err))
+				yield(false, fault.Wrap(op, err))
 				return
 			}
-			var d eventData
-			if err := json.Unmarshal(e.Data, &d); err != nil {
-				yield(Update{}, fault.New(op, fault.DataCorrupt, "event %d of command %s cannot be read: %w", e.Seq, id, err))
+			if !yield(ended, nil) {
 				return
 			}
-			if !yield(Update{Cursor: e.Seq, At: e.Time, Command: d.Command, Changes: d.Changes}, nil) || d.Command.Done {
+			if more {
+				continue
+			}
+			select {
+			case <-ctx.Done():
+				yield(false, fault.Wrap(op, ctx.Err()))
 				return
+			case <-changed:
 			}
 		}
 	}
@@ -162,9 +230,16 @@ func (s *Service) Events(ctx context.Context, id string, cursor uint64) iter.Seq
 
 // Wait returns the command when it has ended, or ctx's error. It needs the rights of Events and Get.
 func (s *Service) Wait(ctx context.Context, id string) (Command, error) {
-	for _, err := range s.Events(ctx, id, 0) {
+	const op = "command.Wait"
+	if err := s.may(ctx, op, "ssm:ListCommandInvocations", id); err != nil {
+		return Command{}, err
+	}
+	for ended, err := range s.watch(ctx, op, access.Tenant(ctx), id, func(context.Context, store.Reader) (bool, error) { return false, nil }) {
 		if err != nil {
 			return Command{}, err
+		}
+		if ended {
+			break
 		}
 	}
 	return s.Get(ctx, id)

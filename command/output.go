@@ -3,66 +3,87 @@ package command
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"math"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/blob"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
 )
 
 // stream is what is kept of one output stream of one step when it is larger than its head.
 type stream struct {
-	Pieces []int64 `json:"pieces"` // where each blob begins
+	Pieces []int64 `json:"pieces"` // where each blob begins; each ends where the next begins
 	End    int64   `json:"end"`    // bytes kept
 	Capped bool    `json:"capped,omitempty"`
 }
 
-func outputBlob(tenant, id, node string) string { return "output/" + tenant + "/" + id + "/" + node }
+const (
+	// maxPieces is how many pieces a stream may have, so that their list fits into a record: about 1 GiB of output.
+	maxPieces = 20_000
+	// smallPiece is below which the last piece and the next become one, so that a step which writes a line a second for days has few pieces.
+	smallPiece = 48 << 10
+)
 
-func pieceBlob(tenant, id, node, stream string, offset int64) string {
-	return fmt.Sprintf("%s/%s/%016x", outputBlob(tenant, id, node), stream, offset)
+// outputBlob is the prefix of all blobs of a command, or of one of its nodes. Tenants and nodes are hosts' words: what may not stand in a blob's name is encoded.
+func outputBlob(tenant, id string, node ...string) string {
+	name := "output/" + segment(tenant) + "/" + segment(id)
+	for _, n := range node {
+		name += "/" + segment(n)
+	}
+	return name
+}
+
+// segment returns text as one segment of a blob's name, different for different texts.
+func segment(text string) string {
+	plain := text != "" && len(text) <= 64
+	for i := 0; plain && i < len(text); i++ {
+		c := text[i]
+		plain = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
+	}
+	if plain {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	return "." + hex.EncodeToString(sum[:])
+}
+
+// pieceBlob names a piece by where it begins and ends, so that whatever else a node sends for the same place lies elsewhere.
+func pieceBlob(tenant, id, node, stream string, from, to int64) string {
+	return fmt.Sprintf("%s/%s/%016x-%016x", outputBlob(tenant, id, node), stream, from, to)
 }
 
 // output keeps a piece of a stream: the blob first, then the record that names it, then the acknowledgement. A piece that came before is acknowledged again; one that leaves
-// a gap is answered with where the stream ends here. A node that was never told to run the command gets no answer.
+// a gap is answered with where the stream ends here. A node that was never told to run the command, and one that names a step that the document does not have, gets no answer.
 func (s *Service) output(ctx context.Context, tenant, node string, o *message.Output) error {
 	const op = "command.Output"
-	if o.Step < 0 || o.Step > 10_000 || o.Offset < 0 || len(o.Data) == 0 || len(o.Data) > message.MaxPiece {
+	if o.Step < 0 || o.Step >= maxStep || o.Offset < 0 || o.Offset > math.MaxInt64-message.MaxPiece || len(o.Data) == 0 || len(o.Data) > message.MaxPiece {
 		return fault.New(op, fault.Validation, "a piece of output has impossible numbers")
 	}
+	if !validID(o.Command) {
+		return unknownCommand(op, o.Command)
+	}
+	h := fnv.New32a()
+	io.WriteString(h, node) //nolint:errcheck // a hash never fails
+	turn := &s.outputs[h.Sum32()%uint32(len(s.outputs))]
+	turn.Lock()
+	defer turn.Unlock()
 	sid := message.StreamID(o.Step, o.Stderr)
-	all := streamsKey(tenant, o.Command).Str(node)
 	var st stream
-	var total, limit int64
-	look := func(ctx context.Context, r store.Reader) error {
-		st, total = stream{}, 0
-		inv, err := s.invs.Get(ctx, r, invsKey(tenant, o.Command).Str(node))
-		if err != nil {
-			return err
-		}
-		if inv.Attempt != o.Attempt || inv.DeliveredAt.IsZero() {
-			return store.ErrNotFound
-		}
-		rec, err := s.commands.Get(ctx, r, commandKey(tenant, o.Command))
-		if err != nil {
-			return err
-		}
-		limit = rec.Request.OutputLimit
-		for e, err := range s.streams.Scan(ctx, r, all.Range()) {
-			if err != nil {
-				return err
-			}
-			total += e.Value.End
-			if bytes.Equal(e.Key, all.Str(sid)) {
-				st = e.Value
-			}
-		}
-		return nil
+	var room int64 // bytes that the invocation may still keep
+	look := func(ctx context.Context, r store.Reader) (err error) {
+		st, room, err = s.lookOutput(ctx, r, tenant, node, o)
+		return err
 	}
 	if err := s.cfg.Store.View(ctx, look); err != nil {
 		if errors.Is(err, store.ErrNotFound) {
@@ -71,12 +92,18 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 		return fault.Wrap(op, err)
 	}
 	if o.Offset == st.End && !st.Capped {
-		data := o.Data
-		if room := limit - total; int64(len(data)) > room {
-			data = data[:max(0, room)]
+		data := o.Data[:max(0, min(int64(len(o.Data)), room))]
+		if len(st.Pieces) >= maxPieces {
+			data = nil
 		}
+		from, to, last := o.Offset, o.Offset+int64(len(data)), ""
+		if n := len(st.Pieces); n > 0 && st.End-st.Pieces[n-1] < smallPiece {
+			from = st.Pieces[n-1]
+			last = pieceBlob(tenant, o.Command, node, sid, from, st.End)
+		}
+		name := pieceBlob(tenant, o.Command, node, sid, from, to)
 		if len(data) > 0 {
-			if _, err := s.cfg.Blobs.Put(ctx, pieceBlob(tenant, o.Command, node, sid, o.Offset), bytes.NewReader(data)); err != nil {
+			if err := s.keepPiece(ctx, name, last, data); err != nil {
 				return fault.Wrap(op, err)
 			}
 		}
@@ -88,13 +115,21 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 				return nil // a copy was quicker
 			}
 			if len(data) > 0 {
-				st.Pieces, st.End = append(st.Pieces, o.Offset), st.End+int64(len(data))
+				if st.End = to; last == "" {
+					st.Pieces = append(st.Pieces, from)
+				}
 			}
 			st.Capped = len(data) < len(o.Data)
-			return s.streams.Put(tx, all.Str(sid), st)
+			return s.streams.Put(tx, streamsKey(tenant, o.Command).Str(node).Str(sid), st)
 		})
+		if errors.Is(err, store.ErrNotFound) { // the command was removed meanwhile
+			return fault.Wrap(op, s.cfg.Blobs.Delete(ctx, name))
+		}
 		if err != nil {
 			return fault.Wrap(op, err)
+		}
+		if last != "" && len(data) > 0 && st.End == to {
+			s.cfg.Blobs.Delete(ctx, last) //nolint:errcheck // it goes with the command
 		}
 	}
 	end := st.End
@@ -103,6 +138,52 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 	}
 	s.tell(ctx, tenant, node, message.KindAck, o.Ref, message.Ack{Ref: o.Ref, Offsets: map[string]int64{sid: end}})
 	return nil
+}
+
+// keepPiece stores a piece, behind the bytes of the last one if that is given.
+func (s *Service) keepPiece(ctx context.Context, name, last string, data []byte) error {
+	from := io.Reader(bytes.NewReader(data))
+	if last != "" {
+		r, err := s.cfg.Blobs.Open(ctx, last)
+		if err != nil {
+			return err
+		}
+		defer r.Close() //nolint:errcheck // read only
+		from = io.MultiReader(r, from)
+	}
+	_, err := s.cfg.Blobs.Put(ctx, name, from)
+	return err
+}
+
+// maxStep bounds the index of a step whose command does not say how many it has.
+const maxStep = 10_000
+
+// lookOutput returns the stream of a piece, and how many bytes the invocation may still keep; store.ErrNotFound if the node has no business sending it.
+func (s *Service) lookOutput(ctx context.Context, r store.Reader, tenant, node string, o *message.Output) (st stream, room int64, err error) {
+	inv, err := s.invs.Get(ctx, r, invsKey(tenant, o.Command).Str(node))
+	if err != nil {
+		return st, 0, err
+	}
+	rec, err := s.commands.Get(ctx, r, commandKey(tenant, o.Command))
+	if err != nil {
+		return st, 0, err
+	}
+	if inv.Attempt != o.Attempt || inv.DeliveredAt.IsZero() || rec.Steps > 0 && o.Step >= rec.Steps {
+		return st, 0, store.ErrNotFound
+	}
+	room = rec.Request.OutputLimit
+	all := streamsKey(tenant, o.Command).Str(node)
+	own := all.Str(message.StreamID(o.Step, o.Stderr))
+	for e, err := range s.streams.Scan(ctx, r, all.Range()) {
+		if err != nil {
+			return st, 0, err
+		}
+		room -= e.Value.End
+		if bytes.Equal(e.Key, own) {
+			st = e.Value
+		}
+	}
+	return st, room, nil
 }
 
 // OutputInfo says what an output stream holds.
@@ -116,13 +197,19 @@ type OutputInfo struct {
 // closes it. It needs ssm:GetCommandInvocation. Errors: InvalidCommandId, InvocationDoesNotExist, InvalidPluginName (no such step).
 func (s *Service) Output(ctx context.Context, id, node, step string, stderr bool) (io.ReadCloser, OutputInfo, error) {
 	const op = "command.Output"
-	res, err := s.Invocation(ctx, id, node)
+	if err := s.may(ctx, op, "ssm:GetCommandInvocation", id); err != nil {
+		return nil, OutputInfo{}, err
+	}
+	res, err := s.readInvocation(ctx, op, id, node)
 	if err != nil {
 		return nil, OutputInfo{}, err
 	}
 	i, err := res.step(op, step)
-	if err != nil || i < 0 {
-		return io.NopCloser(strings.NewReader("")), OutputInfo{Whole: err == nil}, err
+	if err != nil {
+		return nil, OutputInfo{}, err
+	}
+	if i < 0 {
+		return io.NopCloser(strings.NewReader("")), OutputInfo{Whole: true}, nil
 	}
 	src := res.Steps[i].Stdout
 	if stderr {
@@ -144,11 +231,9 @@ func (s *Service) Output(ctx context.Context, id, node, step string, stderr bool
 	if st.Capped {
 		info.Dropped += max(0, src.Size-st.End)
 	}
-	names := make([]string, len(st.Pieces))
-	for n, off := range st.Pieces {
-		names[n] = pieceBlob(tenant, id, node, message.StreamID(i, stderr), off)
-	}
-	return &pieces{ctx: ctx, s: s, names: names}, info, nil
+	p := &pieces{ctx: ctx, s: s, key: streamsKey(tenant, id).Str(node).Str(message.StreamID(i, stderr)), st: st}
+	p.name = func(from, to int64) string { return pieceBlob(tenant, id, node, message.StreamID(i, stderr), from, to) }
+	return p, info, nil
 }
 
 // step finds a step by name: "" is the only one (AWS demands a name when there are several, R27). -1 means that nothing was reported yet.
@@ -169,102 +254,76 @@ func (r *Result) step(op, name string) (int, error) {
 	return 0, fault.New(op, fault.InvalidPluginName, "the document has no step %s", fault.Clean(name))
 }
 
-// pieces reads blobs one after another.
+// pieces reads a stream's blobs one after another.
 type pieces struct {
-	ctx   context.Context
-	s     *Service
-	names []string
-	cur   io.ReadCloser
+	ctx  context.Context
+	s    *Service
+	key  key.K // of the stream's record
+	name func(from, to int64) string
+	st   stream // what is left to open
+	cur  io.ReadCloser
 }
 
+// open opens the next piece; nil at the end. A piece that grew since the record was read has another name: the record is read again.
+func (p *pieces) open() (io.ReadCloser, error) {
+	for again := false; len(p.st.Pieces) > 0; again = true {
+		from, to := p.st.Pieces[0], p.st.End
+		if len(p.st.Pieces) > 1 {
+			to = p.st.Pieces[1]
+		}
+		r, err := p.s.cfg.Blobs.Open(p.ctx, p.name(from, to))
+		switch {
+		case err == nil:
+			p.st.Pieces = p.st.Pieces[1:]
+			return r, nil
+		case again || !errors.Is(err, blob.ErrNotFound):
+			return nil, err
+		}
+		err = p.s.cfg.Store.View(p.ctx, func(ctx context.Context, r store.Reader) (err error) {
+			p.st, err = p.s.streams.Get(ctx, r, p.key)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		at, _ := slices.BinarySearch(p.st.Pieces, from)
+		p.st.Pieces = p.st.Pieces[at:]
+	}
+	return nil, io.EOF
+}
+
+// Read implements io.Reader.
 func (p *pieces) Read(b []byte) (int, error) {
 	for {
 		if p.cur == nil {
-			if len(p.names) == 0 {
+			r, err := p.open()
+			if errors.Is(err, io.EOF) {
 				return 0, io.EOF
 			}
-			r, err := p.s.cfg.Blobs.Open(p.ctx, p.names[0])
 			if err != nil {
 				return 0, fault.Wrap("command.Output", err)
 			}
-			p.cur, p.names = r, p.names[1:]
+			p.cur = r
 		}
 		n, err := p.cur.Read(b)
-		if errors.Is(err, io.EOF) {
-			cerr := p.cur.Close()
-			p.cur = nil
-			if n > 0 {
-				return n, nil
-			}
-			if cerr != nil {
-				return 0, cerr
-			}
-			continue
+		if !errors.Is(err, io.EOF) {
+			return n, err
 		}
-		return n, err
+		err = p.cur.Close()
+		p.cur = nil
+		if n > 0 || err != nil {
+			return n, err
+		}
 	}
 }
 
+// Close implements io.Closer.
 func (p *pieces) Close() error {
-	p.names = nil
+	p.st = stream{}
 	if p.cur == nil {
 		return nil
 	}
-	return p.cur.Close()
-}
-
-// AWS's caps on output (R24, R25). They are a profile for faces that speak AWS's language; this package keeps everything.
-const (
-	MaxStandardOutput = 24_000 // GetCommandInvocation, StandardOutputContent
-	MaxStandardError  = 8_000  // GetCommandInvocation, StandardErrorContent
-	MaxPluginOutput   = 2_500  // ListCommandInvocations with details: both together
-)
-
-// Markers of AWS's agent for output that was cut (spelled as there).
-const (
-	outputTruncated = "\n---Output truncated---"
-	errorTruncated  = "\n---Error truncated----"
-	errorHeader     = "\n----------ERROR-------\n"
-)
-
-// cut returns at most n bytes of text without splitting a rune.
-func cut(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	n = max(0, n)
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
-}
-
-// Truncate joins a step's stdout and stderr into at most limit bytes as AWS's plugin output has them (R24): all of both if they fit; else each may fill half, and what one leaves
-// the other takes. Cuts are marked and never split a rune (R26).
-func Truncate(stdout, stderr string, limit int) string {
-	if stderr == "" {
-		return mark1(stdout, limit, outputTruncated)
-	}
-	room := limit - len(errorHeader)
-	if len(stdout)+len(stderr) <= room {
-		return stdout + errorHeader + stderr
-	}
-	half := room / 2
-	switch {
-	case len(stdout) <= half:
-		stderr = mark1(stderr, room-len(stdout), errorTruncated)
-	case len(stderr) <= half:
-		stdout = mark1(stdout, room-len(stderr), outputTruncated)
-	default:
-		stdout, stderr = mark1(stdout, half, outputTruncated), mark1(stderr, half, errorTruncated)
-	}
-	return cut(stdout+errorHeader+stderr, max(0, limit))
-}
-
-// mark1 cuts text to n bytes, the marker included.
-func mark1(text string, n int, marker string) string {
-	if len(text) <= n {
-		return text
-	}
-	return cut(cut(text, n-len(marker))+marker, max(0, n))
+	err := p.cur.Close()
+	p.cur = nil
+	return err
 }

@@ -2,49 +2,61 @@ package command
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/lease"
-	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
 )
 
 // ownedShard is a part of the commands that this process owns by lease.
 type ownedShard struct {
-	n    uint64
-	held lease.Held
-	ctx  context.Context // ends when the lease is lost
-	stop context.CancelFunc
-	wg   sync.WaitGroup // of its actors
+	n       uint64
+	held    lease.Held
+	ctx     context.Context // ends when the lease is lost
+	stop    context.CancelFunc
+	wg      sync.WaitGroup // of its actors
+	scanned bool           // all its commands have an actor; Run's goroutine only
 }
 
-// claimEvery is how often Run asks for shards that others hold and for commands that others accepted.
+// claimEvery is how often Run asks for shards that others hold, and looks for what others left for it, if the store does not tell.
 const claimEvery = time.Second
 
-// Run owns commands until ctx ends: it takes what shards it can get, goes on with their commands, and takes over those of control planes that died.
+// Run owns commands until ctx ends: it takes what shards it can get, goes on with their commands, and takes over those of control planes that died. It returns ctx's error.
 // One Run at a time. When it returns, everything that it started has ended.
+//
+// What it costs while nothing happens does not depend on how many commands are active: all active commands of a shard are listed once, when the lease was taken; from then on Run only
+// reads what is left for it (new commands, cancellations, messages of nodes that are connected elsewhere).
 func (s *Service) Run(ctx context.Context) error {
 	s.mu.Lock()
-	if s.run != nil {
+	if s.runs {
 		s.mu.Unlock()
 		return fault.New("command.Run", fault.InternalServerError, "Run is running already")
 	}
-	s.run = ctx
+	s.runs = true
 	s.mu.Unlock()
-	changed, err := store.Watch(ctx, s.cfg.Store, space("", "active"))
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	changed, err := store.Watch(ctx, s.cfg.Store, todo())
 	if err == nil {
 		poll := time.NewTicker(claimEvery)
 		defer poll.Stop()
+		s.claim(ctx, &wg)
 		for ctx.Err() == nil {
-			s.claim(ctx)
-			s.adoptAll(ctx)
+			s.scan(ctx)
+			s.collect(ctx)
 			select {
 			case <-ctx.Done():
 			case <-poll.C:
-			case <-changed:
+				s.claim(ctx, &wg)
+			case _, ok := <-changed:
+				if !ok {
+					changed = nil
+				}
 			}
 		}
 		err = ctx.Err()
@@ -52,7 +64,6 @@ func (s *Service) Run(ctx context.Context) error {
 	s.mu.Lock()
 	shards := s.owned
 	s.owned = map[uint64]*ownedShard{}
-	s.run = nil
 	s.mu.Unlock()
 	for _, sh := range shards {
 		sh.stop()
@@ -61,12 +72,16 @@ func (s *Service) Run(ctx context.Context) error {
 		sh.wg.Wait()
 		sh.held.Release(context.WithoutCancel(ctx)) //nolint:errcheck // it expires by itself
 	}
-	s.wg.Wait()
+	cancel()
+	wg.Wait()
+	s.mu.Lock()
+	s.runs = false
+	s.mu.Unlock()
 	return err
 }
 
 // claim takes every shard that is free.
-func (s *Service) claim(ctx context.Context) {
+func (s *Service) claim(ctx context.Context, wg *sync.WaitGroup) {
 	for n := range uint64(Shards) {
 		s.mu.Lock()
 		sh := s.owned[n]
@@ -80,14 +95,17 @@ func (s *Service) claim(ctx context.Context) {
 		}
 		held, err := s.cfg.Leases.Acquire(ctx, "", leaseName(n))
 		if err != nil {
-			continue // another one owns it; ask again
+			if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
+				s.cfg.Log.Warn("cannot ask for a part of the commands; trying again", "shard", n, "error", err)
+			}
+			continue
 		}
 		sh = &ownedShard{n: n, held: held}
 		sh.ctx, sh.stop = context.WithCancel(ctx)
 		s.mu.Lock()
 		s.owned[n] = sh
 		s.mu.Unlock()
-		s.wg.Go(func() {
+		wg.Go(func() {
 			select {
 			case <-held.Lost():
 			case <-sh.ctx.Done():
@@ -97,153 +115,142 @@ func (s *Service) claim(ctx context.Context) {
 	}
 }
 
-func leaseName(n uint64) string { return "command/" + string(rune('a'+n)) }
+func leaseName(n uint64) string { return "command/" + strconv.FormatUint(n, 10) }
 
-// adoptAll starts an actor for every command of the owned shards that has none.
-func (s *Service) adoptAll(ctx context.Context) {
+// mine returns the shards that are owned at present.
+func (s *Service) mine() []*ownedShard {
 	s.mu.Lock()
-	shards := make([]uint64, 0, len(s.owned))
-	for n := range s.owned {
-		shards = append(shards, n)
+	defer s.mu.Unlock()
+	var out []*ownedShard
+	for n := range uint64(Shards) {
+		if sh := s.owned[n]; sh != nil && sh.ctx.Err() == nil {
+			out = append(out, sh)
+		}
 	}
-	s.mu.Unlock()
-	for _, n := range shards {
-		var found []actorKey
+	return out
+}
+
+// scan starts an actor for every active command of the shards that were taken since it ran last.
+func (s *Service) scan(ctx context.Context) {
+	for _, sh := range s.mine() {
+		if sh.scanned {
+			continue
+		}
+		all := true
+		err := s.eachKey(ctx, activeKey(sh.n), func(k *key.Reader) error {
+			tenant, id := k.Str(), k.Str()
+			if err := k.Err(); err != nil {
+				return err
+			}
+			all = s.adopt(sh, tenant, id, false) && all
+			return nil
+		})
+		if err != nil {
+			if ctx.Err() == nil {
+				s.cfg.Log.Warn("cannot read the list of active commands; trying again", "shard", sh.n, "error", err)
+			}
+			continue
+		}
+		sh.scanned = all
+	}
+}
+
+// eachKey calls fn for what follows prefix in every key under it, a View for each page.
+func (s *Service) eachKey(ctx context.Context, prefix key.K, fn func(*key.Reader) error) error {
+	rng := prefix.Range()
+	for {
+		rng.Limit = scanPage
+		var page [][]byte
 		err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-			found = found[:0]
-			for it, err := range r.Scan(ctx, activeKey(n).Range()) {
+			page = page[:0]
+			for it, err := range r.Scan(ctx, rng) {
 				if err != nil {
 					return err
 				}
-				k := key.Read(it.Key[len(activeKey(n)):])
-				tenant, id := k.Str(), k.Str()
-				if err := k.Err(); err != nil {
-					return err
-				}
-				found = append(found, actorKey{tenant, id})
+				page = append(page, append([]byte(nil), it.Key...))
 			}
 			return nil
 		})
 		if err != nil {
-			s.cfg.Log.Warn("cannot read the list of active commands", "error", err)
-			continue
+			return err
 		}
-		for _, k := range found {
-			s.adopt(k.tenant, k.id, n)
+		for _, k := range page {
+			if err := fn(key.Read(k[len(prefix):])); err != nil {
+				return err
+			}
 		}
-		if err := s.deliverCancels(ctx, n); err != nil {
-			s.cfg.Log.Warn("cannot read the list of cancellations", "error", err)
+		if len(page) < scanPage {
+			return nil
 		}
+		rng = prefix.After(page[len(page)-1])
 	}
 }
 
-// adopt starts the command's actor if its shard is owned here and it has none.
-func (s *Service) adopt(tenant, id string, shard uint64) {
+// adopt makes sure that the command of an owned shard has an actor. announced says that the store has a mark that is to be removed. It returns false when the actor of an earlier
+// ownership has not ended yet, so that one is to be started later.
+func (s *Service) adopt(sh *ownedShard, tenant, id string, announced bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := actorKey{tenant, id}
-	sh := s.owned[shard]
-	if sh == nil || sh.ctx.Err() != nil || s.actors[k] != nil {
-		return
+	if sh.ctx.Err() != nil || s.owned[sh.n] != sh {
+		return false
 	}
-	a := newActor(s, k, sh)
-	s.actors[k] = a
-	sh.wg.Go(func() {
-		a.loop(sh.ctx)
-		s.mu.Lock()
-		delete(s.actors, k)
-		s.mu.Unlock()
-	})
+	a := s.actors[k]
+	if a == nil {
+		a = newActor(s, k, sh)
+		s.actors[k] = a
+		sh.wg.Go(func() {
+			a.loop(sh.ctx)
+			s.mu.Lock()
+			delete(s.actors, k)
+			s.mu.Unlock()
+		})
+	}
+	if a.shard != sh {
+		return false
+	}
+	if announced && !a.news.Swap(true) {
+		a.nudge()
+	}
+	return true
 }
 
+// adoptNew starts the actor of a command that was just sent, if its shard is owned here; else its owner finds it.
+func (s *Service) adoptNew(tenant, id string, shard uint64) {
+	s.mu.Lock()
+	sh := s.owned[shard]
+	s.mu.Unlock()
+	if sh != nil {
+		s.adopt(sh, tenant, id, true)
+	}
+}
+
+// actor returns the actor of a command that is owned here.
 func (s *Service) actor(tenant, id string) *actor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.actors[actorKey{tenant, id}]
 }
 
-// hear notes that the actor wants to know when the node is heard of.
-func (s *Service) hear(a *actor, node string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := nodeKey{a.key.tenant, node}
-	m := s.heard[k]
-	if m == nil {
-		m = map[*actor]struct{}{}
-		s.heard[k] = m
-	}
-	m[a] = struct{}{}
-}
-
-func (s *Service) unhearNode(a *actor, node string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forget(nodeKey{a.key.tenant, node}, a)
-}
-
-func (s *Service) forget(k nodeKey, a *actor) {
-	if m := s.heard[k]; m != nil {
-		delete(m, a)
-		if len(m) == 0 {
-			delete(s.heard, k)
-		}
-	}
-}
-
-// unhear forgets all that the actor's engine has open.
-func (s *Service) unhear(a *actor) {
-	if a.engine == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for node := range a.engine.open {
-		s.forget(nodeKey{a.key.tenant, node}, a)
-	}
-}
-
-// Heard tells the service that a node gave a sign of life: first when it (re)connected, so that what it may have missed is sent again.
-func (s *Service) Heard(tenant, node string, first bool) {
-	s.mu.Lock()
-	var as []*actor
-	for a := range s.heard[nodeKey{tenant, node}] {
-		as = append(as, a)
-	}
-	s.mu.Unlock()
-	for _, a := range as {
-		a.put(item{ev: Event{Node: node, Present: true, First: first}}) //nolint:errcheck // the next heartbeat says it again
-	}
-}
-
-// Handle takes a message that a node sent: Ready, Report or Output; the caller has verified that it is from this node. It returns when the message is queued (Ready, Report)
-// or durable (Output); acknowledgements go out through the Sender. An error means that it was not taken: the node will send it again.
-func (s *Service) Handle(ctx context.Context, tenant, node string, e message.Envelope) error {
-	switch e.Kind {
-	case message.KindReady:
-		r, err := message.Unmarshal[message.Ready](e)
-		if err != nil {
+// forgetRemoved takes a command whose record is gone from the list of active ones. It returns false if the record is there.
+func (s *Service) forgetRemoved(ctx context.Context, a *actor) bool {
+	tenant, id := a.key.tenant, a.key.id
+	err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := a.shard.held.Check(ctx, tx); err != nil {
 			return err
 		}
-		if a := s.actor(tenant, r.Command); a != nil {
-			return a.put(item{ev: Event{Node: node, Ready: &r}, size: 64})
-		}
-	case message.KindReport:
-		r, err := message.Unmarshal[message.Report](e)
-		if err != nil {
+		switch _, err := tx.Get(ctx, commandKey(tenant, id)); {
+		case err == nil:
+			return errThere
+		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
-		if a := s.actor(tenant, r.Command); a != nil {
-			return a.put(item{ev: Event{Node: node, Report: &r}, size: len(e.Body) + 256})
-		}
-		return s.late(ctx, tenant, node, &r)
-	case message.KindOutput:
-		o, err := message.Unmarshal[message.Output](e)
-		if err != nil {
+		if err := tx.Delete(activeKey(a.shard.n).Str(tenant).Str(id)); err != nil {
 			return err
 		}
-		return s.output(ctx, tenant, node, &o)
-	default:
-		return fault.New("command.Handle", fault.UnsupportedOperation, "messages of kind %q are not for commands", fault.Clean(string(e.Kind)))
-	}
-	return nil
+		return s.dropTodo(ctx, tx, a.shard.n, tenant, id)
+	})
+	return err == nil
 }
+
+var errThere = errors.New("command: the command's record is there")

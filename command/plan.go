@@ -54,6 +54,7 @@ func (s *Service) Plan(ctx context.Context, req SendRequest) (Plan, error) {
 	const op = "command.Plan"
 	p, err := s.prepare(ctx, op, req)
 	if err != nil {
+		s.denied(ctx, "ssm:SendCommand", documentResource(req.DocumentName), err)
 		return Plan{}, err
 	}
 	n := len(p.ids)

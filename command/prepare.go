@@ -23,6 +23,10 @@ const (
 	maxInstanceIDs  = 50
 	maxComment      = 100
 	maxToken        = 64
+	maxDocument     = 2048
+	maxVersion      = 128
+	maxHash         = 256
+	maxNode         = message.MaxName
 	minTimeout      = 30
 	maxTimeout      = 2_592_000
 	defTimeout      = 3600
@@ -40,6 +44,7 @@ type prepared struct {
 	version   string
 	included  []message.Included
 	paths     []string // names under which steps run the included documents
+	shipped   int      // bytes of the included documents
 	ids       []string // ascending
 	rate      struct{ concurrency, errors target.Rate }
 	execution time.Duration
@@ -82,7 +87,10 @@ func (s *Service) prepare(ctx context.Context, op string, req SendRequest) (*pre
 	if err := s.include(ctx, op, tenant, p, p.bound, 1); err != nil {
 		return nil, err
 	}
-	return p, s.resolve(ctx, op, tenant, p)
+	if err := s.resolve(ctx, op, tenant, p); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // defaults checks the form of the request and fills in AWS's defaults.
@@ -94,8 +102,10 @@ func (p *prepared) defaults(op string) (err error) {
 	switch {
 	case r.DocumentName == "" && len(r.Content) == 0:
 		return invalid("name a document in DocumentName")
-	case len(r.DocumentName) > 2048:
-		return invalid("DocumentName is longer than 2,048 characters")
+	case len(r.DocumentName) > maxDocument:
+		return invalid("DocumentName is longer than %d characters", maxDocument)
+	case len(r.DocumentVersion) > maxVersion || len(r.DocumentHash) > maxHash:
+		return invalid("DocumentVersion has at most %d characters, DocumentHash at most %d", maxVersion, maxHash)
 	case utf8.RuneCountInString(r.Comment) > maxComment:
 		return invalid("the comment has %d characters; at most %d are allowed", utf8.RuneCountInString(r.Comment), maxComment)
 	case len(r.ClientToken) > maxToken:
@@ -131,6 +141,11 @@ func (p *prepared) defaults(op string) (err error) {
 	}
 	if p.rate.errors, err = target.ParseErrors(r.MaxErrors); err != nil {
 		return fault.Wrap(op, err)
+	}
+	for _, id := range r.InstanceIDs {
+		if id == "" || len(id) > maxNode {
+			return fault.New(op, fault.InvalidInstanceID, "a node id has 1 to %d characters, not %d", maxNode, len(id))
+		}
 	}
 	if d := duplicate(r.InstanceIDs); d != "" {
 		return fault.New(op, fault.DuplicateInstanceID, "node %s is named twice in InstanceIds", fault.Clean(d))
@@ -195,13 +210,20 @@ func (s *Service) include(ctx context.Context, op, tenant string, p *prepared, b
 		return fault.New(op, fault.InvalidDocument, "document %s runs documents more than %d levels deep", fault.Clean(p.req.DocumentName), maxRunDocuments)
 	}
 	for _, ref := range b.Included() {
-		if slices.Contains(p.paths, ref.Name) {
-			continue
-		}
 		content, format, version, hash, err := s.cfg.Documents.Fetch(ctx, tenant, ref.Name, ref.Version)
 		if err != nil {
 			return &fault.Error{Op: op, Code: fault.CodeOf(err), ID: ref.Name, Err: err,
 				Msg: fmt.Sprintf("step %d of document %s runs document %s: %s", ref.Step+1, fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), fault.MessageOf(err))}
+		}
+		if at := slices.Index(p.paths, ref.Name); at >= 0 {
+			if p.included[at].Hash == hash {
+				continue
+			}
+			return fault.New(op, fault.InvalidDocument, "document %s runs document %s in versions %s and %s: a node gets one version of a name",
+				fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), p.included[at].Version, version)
+		}
+		if p.shipped += len(content); p.shipped > message.MaxBody {
+			return tooLarge(op, p.shipped)
 		}
 		p.paths = append(p.paths, ref.Name)
 		p.included = append(p.included, message.Included{Name: ref.Name, Version: version, Hash: hash, Document: content, Format: format})
@@ -218,6 +240,10 @@ func (s *Service) include(ctx context.Context, op, tenant string, p *prepared, b
 	return nil
 }
 
+func tooLarge(op string, n int) error {
+	return fault.New(op, fault.MaxDocumentSizeExceeded, "the document, its parameters and the documents that it runs have %d bytes or more; a message to a node holds %d", n, message.MaxBody)
+}
+
 // resolve finds the nodes. Named ones must exist, be allowed, and run a platform of the document; those matched by targets are judged one by one when their turn comes.
 func (s *Service) resolve(ctx context.Context, op, tenant string, p *prepared) error {
 	if len(p.req.InstanceIDs) == 0 {
@@ -231,7 +257,13 @@ func (s *Service) resolve(ctx context.Context, op, tenant string, p *prepared) e
 				return fault.New(op, fault.Validation, "the targets match more than %d nodes: narrow them, or raise the limit", s.cfg.MaxTargets)
 			}
 			if next == "" {
+				// Nodes that change while pages are read may show twice or out of order; what follows counts on a set in ascending order.
+				slices.Sort(p.ids)
+				p.ids = slices.Compact(p.ids)
 				return nil
+			}
+			if next <= after {
+				return fault.New(op, fault.InternalServerError, "the list of nodes does not advance past %s", fault.Clean(after))
 			}
 			after = next
 		}

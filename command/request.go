@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fleetwright/fleetwright/message"
@@ -29,7 +30,7 @@ type SendRequest struct {
 	RequireSigned bool `json:"RequireSigned,omitempty"`
 	// NoRamp offers the command to MaxConcurrency nodes at once instead of one, two, four … (R13). Own.
 	NoRamp bool `json:"NoRamp,omitempty"`
-	// OutputLimit is how many bytes each step may keep of stdout and of stderr. Default 64 MiB. Own.
+	// OutputLimit is how many bytes each invocation may keep of its output, all steps together. Default 64 MiB. What is beyond is dropped and counted. Own.
 	OutputLimit int64 `json:"OutputLimit,omitempty"`
 }
 
@@ -87,7 +88,7 @@ func (r *Result) Elapsed(now time.Time) time.Duration {
 	case r.Ended.IsZero():
 		return max(0, now.Sub(r.Started))
 	}
-	return r.Ended.Sub(r.Started)
+	return max(0, r.Ended.Sub(r.Started))
 }
 
 // record is the part of a command that never changes after it was sent.
@@ -104,7 +105,23 @@ type record struct {
 	Principal  string            `json:"principal,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Chunks     int               `json:"chunks"`
+	ChunkSize  int               `json:"chunkSize,omitempty"` // ids of a chunk
+	Last       []string          `json:"last,omitempty"`      // id of each chunk
+	Steps      int               `json:"steps,omitempty"`     // of the document
 	Shard      uint64            `json:"shard"`
+}
+
+func (r *record) chunkSize() int {
+	if r.ChunkSize > 0 {
+		return r.ChunkSize
+	}
+	return chunk
+}
+
+// chunkOf returns the chunk that holds the node if any does.
+func (r *record) chunkOf(node string) (int, bool) {
+	i, _ := slices.BinarySearch(r.Last, node)
+	return i, i < len(r.Last)
 }
 
 func view(r *record, s *State) Command {

@@ -2,19 +2,30 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/store"
 )
 
-// chunk is how many target ids one record holds.
-const chunk = 4096
+const (
+	// chunk is how many target ids one record holds, if they are as short as usual; chunkBytes is how many bytes at most.
+	chunk      = 4096
+	chunkBytes = 160 << 10
+	// maxRecord is the most bytes of a command's own record, which holds the request.
+	maxRecord = 240 << 10
+)
 
 // Send accepts a command (AWS: SendCommand): when it returns, the command, the content of its document, its resolved targets and its audit record are
-// durable, written in one transaction. It needs ssm:SendCommand on the document, and on each node.
+// durable, written in one transaction. It needs ssm:SendCommand on the document, and on each node. Refusals are audited.
+//
+// With a ClientToken a request may be repeated as often as it takes: one command comes of it, which each repetition returns. Without one, a Send whose commit's outcome could not be
+// learnt at once (OutcomeUnknown) is settled by reading; only if that fails too is the error returned.
 //
 // Errors: ValidationException, InvalidDocument, InvalidDocumentVersion, InvalidParameters, MaxDocumentSizeExceeded, InvalidInstanceId,
 // DuplicateInstanceId, UnsupportedPlatformType, InvalidTarget, IdempotentParameterMismatch, AccessDeniedException, and those of the store.
@@ -22,52 +33,112 @@ func (s *Service) Send(ctx context.Context, req SendRequest) (Command, error) {
 	const op = "command.Send"
 	p, err := s.prepare(ctx, op, req)
 	if err != nil {
-		s.denied(ctx, "ssm:SendCommand", "document/"+req.DocumentName, err)
+		s.denied(ctx, "ssm:SendCommand", documentResource(req.DocumentName), err)
 		return Command{}, err
 	}
 	tenant, caller := access.Tenant(ctx), access.From(ctx)
 	id := message.NewID(s.cfg.Rand)
-	now := s.cfg.Now()
 	r := record{ID: id, Request: p.req, Hash: p.doc.Hash(), Version: p.version, Format: p.format, Included: p.paths, SSM: p.ssm, Needs: p.doc.Needs(), Platforms: p.doc.PlatformTypes(),
-		Principal: caller.Name, Attributes: caller.Attributes, Chunks: (len(p.ids) + chunk - 1) / chunk, Shard: shardOf(tenant, id)}
+		Principal: caller.Name, Attributes: caller.Attributes, Steps: len(p.doc.Steps), Shard: shardOf(tenant, id)}
 	r.Request.Content = nil
 	if r.Request.OutputLimit == 0 {
 		r.Request.OutputLimit = s.cfg.OutputLimit
 	}
-	st := NewState(id, len(p.ids), p.rate.concurrency.Concurrency(len(p.ids)), p.rate.errors.ErrorLimit(len(p.ids)), !p.req.NoRamp, now,
+	r.cut(p.ids)
+	st := NewState(id, len(p.ids), p.rate.concurrency.Concurrency(len(p.ids)), p.rate.errors.ErrorLimit(len(p.ids)), !p.req.NoRamp, s.cfg.Now(),
 		seconds(p.req.TimeoutSeconds), p.execution)
 	docs := append([]message.Included{{Name: p.req.DocumentName, Version: p.version, Hash: r.Hash, Document: p.content, Format: p.format}}, p.included...)
-	if _, err := runBody(&r, docs, st.ExpiresAt, s.cfg.RefuseRaw); err != nil {
-		return Command{}, fault.Wrap(op, err)
+	if err := fits(op, &r, docs, st.ExpiresAt, s.cfg.RefuseRaw); err != nil {
+		return Command{}, err
 	}
-	var existing string
+	var existing *Command
+	digest := p.digest()
 	err = s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-		existing = ""
+		existing = nil
 		if p.req.ClientToken != "" {
 			k := tokenKey(tenant, p.req.ClientToken)
 			switch t, err := s.tokens.Get(ctx, tx, k); {
-			case err == nil && t.Digest != p.digest():
+			case err == nil && t.Digest != digest:
 				return fault.New(op, fault.IdempotentParameterMismatch, "the client token was used before with another request")
 			case err == nil:
-				existing = t.Command
+				// Who may send the request may learn what came of it, whatever else it may not read.
+				rec, st, err := s.read(ctx, tx, op, tenant, t.Command)
+				if err != nil {
+					return err
+				}
+				c := view(&rec, &st)
+				existing = &c
 				return nil
 			case !errors.Is(err, store.ErrNotFound):
 				return err
 			}
-			if err := s.tokens.Put(tx, k, token{Command: id, Digest: p.digest()}); err != nil {
+			if err := s.tokens.Put(tx, k, token{Command: id, Digest: digest}); err != nil {
 				return err
 			}
 		}
 		return s.writeCommand(ctx, tx, tenant, &r, &st, docs, p.ids)
 	})
-	if err != nil {
+	if errors.Is(err, store.ErrCommitUnknown) {
+		if there, e := s.settle(ctx, tenant, id); e == nil && there {
+			err = nil
+		}
+	}
+	switch {
+	case err != nil:
 		return Command{}, fault.Wrap(op, err)
+	case existing != nil:
+		return *existing, nil
 	}
-	if existing != "" {
-		return s.Get(ctx, existing)
+	if !st.Done() {
+		s.adoptNew(tenant, id, r.Shard)
 	}
-	s.adopt(tenant, id, r.Shard)
 	return view(&r, &st), nil
+}
+
+// settle finds out whether a command whose commit's outcome is unknown was written. The contract of the store says that reading tells for good.
+func (s *Service) settle(ctx context.Context, tenant, id string) (there bool, err error) {
+	err = s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+		_, err := r.Get(ctx, commandKey(tenant, id))
+		there = err == nil
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	return there, err
+}
+
+// cut lays down in which records the targets lie.
+func (r *record) cut(ids []string) {
+	longest := 1
+	for _, id := range ids {
+		longest = max(longest, quotedLen(id)+1)
+	}
+	r.ChunkSize = min(chunk, chunkBytes/longest)
+	r.Chunks = (len(ids) + r.ChunkSize - 1) / r.ChunkSize
+	r.Last = make([]string, r.Chunks)
+	for i := range r.Last {
+		r.Last[i] = ids[min(len(ids), (i+1)*r.ChunkSize)-1]
+	}
+}
+
+// fits checks that the command fits into a message to a node and into a record.
+func fits(op string, r *record, docs []message.Included, expires time.Time, refuseRaw bool) error {
+	if _, err := runBody(r, docs, expires, refuseRaw); err != nil {
+		n := 0
+		for _, d := range docs {
+			n += len(d.Document)
+		}
+		return tooLarge(op, n)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fault.Wrap(op, err)
+	}
+	if len(b) > maxRecord {
+		return tooLarge(op, len(b))
+	}
+	return nil
 }
 
 // writeCommand writes everything that makes a command.
@@ -83,8 +154,8 @@ func (s *Service) writeCommand(ctx context.Context, tx store.Tx, tenant string, 
 			return err
 		}
 	}
-	for i := 0; i*chunk < len(ids); i++ {
-		if err := s.chunks.Put(tx, chunksKey(tenant, r.ID).Uint(uint64(i)), ids[i*chunk:min(len(ids), (i+1)*chunk)]); err != nil {
+	for i := range r.Chunks {
+		if err := s.chunks.Put(tx, chunksKey(tenant, r.ID).Uint(uint64(i)), ids[i*r.ChunkSize:min(len(ids), (i+1)*r.ChunkSize)]); err != nil {
 			return err
 		}
 	}
@@ -92,12 +163,45 @@ func (s *Service) writeCommand(ctx context.Context, tx store.Tx, tenant string, 
 		return err
 	}
 	if !st.Done() {
-		if err := s.marks.Put(tx, activeKey(r.Shard).Str(tenant).Str(r.ID), mark{}); err != nil {
-			return err
+		for _, k := range [][]byte{activeKey(r.Shard).Str(tenant).Str(r.ID), newsKey(r.Shard, tenant, r.ID)} {
+			if err := s.marks.Put(tx, k, mark{}); err != nil {
+				return err
+			}
 		}
 	}
-	if err := s.publish(ctx, tx, tenant, st, nil); err != nil {
+	if _, err := s.feed.Append(ctx, tx, topic(tenant, r.ID), tell(st.RequestedAt, st, nil)...); err != nil {
 		return err
 	}
-	return s.record(ctx, tx, "ssm:SendCommand", "document/"+r.Request.DocumentName, r.ID)
+	return s.record(ctx, tx, "ssm:SendCommand", documentResource(r.Request.DocumentName), r.ID)
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// record writes the audit entry of a change into its transaction.
+func (s *Service) record(ctx context.Context, tx store.Tx, action, resource, id string) error {
+	return s.cfg.Audit.Record(ctx, tx, audit.Entry{Action: action, Resource: resource, IDs: map[string]string{"command": id}})
+}
+
+func documentResource(name string) string {
+	if name == "" {
+		name = "inline"
+	}
+	return "document/" + name
+}
+
+// denied audits a request that was refused for lack of rights.
+func (s *Service) denied(ctx context.Context, action, resource string, err error) {
+	if fault.KindOf(err) != fault.Denied {
+		return
+	}
+	if err := s.cfg.Audit.Read(ctx, audit.Of(action, resource, err)); err != nil {
+		s.cfg.Log.ErrorContext(ctx, "a refusal was not recorded", "action", action, "error", err) // it stands anyway
+	}
+}
+
+// check asks whether the caller may do this and audits a refusal.
+func (s *Service) check(ctx context.Context, action, resource string) error {
+	err := access.Check(ctx, s.cfg.Authorizer, action, resource, nil)
+	s.denied(ctx, action, resource, err)
+	return err
 }

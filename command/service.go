@@ -85,19 +85,21 @@ type Service struct {
 	chunks   rec.Table[[]string]
 	docs     rec.Table[message.Included]
 	invs     rec.Table[Invocation]
-	heads    rec.Table[heads]
+	heads    rec.Table[[]head]
 	streams  rec.Table[stream]
 	tokens   rec.Table[token]
 	marks    rec.Table[mark]
 	cancels  rec.Table[[]string]
+	trash    rec.Table[trash]
 	feed     *feed.Feed
+
+	outputs [64]sync.Mutex // by node: pieces of one node's output are taken one after another
 
 	mu     sync.Mutex
 	actors map[actorKey]*actor
 	owned  map[uint64]*ownedShard // by shard
-	heard  map[nodeKey]map[*actor]struct{}
-	run    context.Context // of Run; nil when it does not run
-	wg     sync.WaitGroup
+	heard  map[nodeKey][]*actor   // who wants to know of a node; the slices are replaced, never changed in place
+	runs   bool                   // Run runs
 }
 
 type actorKey struct{ tenant, id string }
@@ -137,10 +139,11 @@ func New(cfg Config) (*Service, error) {
 		cfg.MaxTargets = 250_000
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
-	return &Service{cfg: cfg, commands: rec.NewTable[record](cfg.Codec), states: rec.NewTable[State](cfg.Codec),
-		chunks: rec.NewTable[[]string](cfg.Codec), docs: rec.NewTable[message.Included](cfg.Codec), invs: rec.NewTable[Invocation](cfg.Codec),
-		heads: rec.NewTable[heads](cfg.Codec), streams: rec.NewTable[stream](cfg.Codec), tokens: rec.NewTable[token](cfg.Codec),
-		marks: rec.NewTable[mark](cfg.Codec), cancels: rec.NewTable[[]string](cfg.Codec), feed: feed.New(cfg.Codec), actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, heard: map[nodeKey]map[*actor]struct{}{}}, nil
+	c := cfg.Codec
+	return &Service{cfg: cfg, commands: rec.NewTable[record](c), states: rec.NewTable[State](c), chunks: rec.NewTable[[]string](c), docs: rec.NewTable[message.Included](c),
+		invs: rec.NewTable[Invocation](c), heads: rec.NewTable[[]head](c), streams: rec.NewTable[stream](c), tokens: rec.NewTable[token](c), marks: rec.NewTable[mark](c),
+		cancels: rec.NewTable[[]string](c), trash: rec.NewTable[trash](c), feed: feed.New(c),
+		actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, heard: map[nodeKey][]*actor{}}, nil
 }
 
 // Keys. What an Update touches together lies together: a command's invocations, in the order of their nodes.
@@ -168,6 +171,21 @@ const Shards = 16
 
 func shardOf(tenant, id string) uint64 {
 	h := fnv.New64a()
-	io.WriteString(h, tenant+"/"+id) //nolint:errcheck // a hash never fails
+	io.WriteString(h, tenant) //nolint:errcheck // a hash never fails
+	h.Write([]byte{0})        //nolint:errcheck // likewise
+	io.WriteString(h, id)     //nolint:errcheck // likewise
 	return h.Sum64() % Shards
+}
+
+// validID reports whether id can be that of a command: what is none is not looked for.
+func validID(id string) bool {
+	if id == "" || len(id) > maxCommand {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
 }

@@ -144,6 +144,30 @@ func (w *world) Send(_ context.Context, _, node string, kind message.Kind, _ mes
 	return nil
 }
 
+func (w *world) ran(node string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.runs[node]
+}
+
+func (w *world) acked(node string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.acks[node] > 0
+}
+
+func (w *world) most() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.peak
+}
+
+func (w *world) goes(node string, offline bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.offline[node] = offline
+}
+
 // say hands a message of a node to the service.
 func (w *world) say(node string, kind message.Kind, body any) {
 	b, err := message.Marshal(kind, body)
@@ -189,10 +213,7 @@ func end(d time.Duration, detail message.Detail, code int, out string) func(*wor
 				w.say(node, message.KindReport, message.Report{Ref: r.Ref, Seq: 2, Detail: detail, ExitCode: code, Started: start, Ended: start.Add(d),
 					Steps: []message.StepReport{{Name: "greet", Action: "aws:runShellScript", Status: st, ExitCode: code, Stdout: message.Stream{Head: out, Size: int64(len(out))}}}})
 				time.Sleep(time.Second)
-				w.mu.Lock()
-				acked := w.acks[node] > 0
-				w.mu.Unlock()
-				if acked {
+				if w.acked(node) {
 					return
 				}
 			}
@@ -224,7 +245,7 @@ func TestSendDispatchRunResult(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, message.Success, c.Status)
 		require.Equal(t, 20, c.CompletedCount)
-		require.LessOrEqual(t, w.peak, 4)
+		require.LessOrEqual(t, w.most(), 4)
 
 		var seen []string
 		token := ""
@@ -265,7 +286,7 @@ func TestARestartedControlPlaneGoesOn(t *testing.T) {
 		c, err = w.s.Wait(t.Context(), c.ID)
 		require.NoError(t, err)
 		require.Equal(t, message.Success, c.Status)
-		require.LessOrEqual(t, w.peak, 3)
+		require.LessOrEqual(t, w.most(), 3)
 	})
 }
 
@@ -283,7 +304,7 @@ func TestMaxErrorsTerminatesTheRest(t *testing.T) {
 		r, err := w.s.Invocation(t.Context(), c.ID, w.nodes[9].ID)
 		require.NoError(t, err)
 		require.Equal(t, message.DetailTerminated, r.Detail)
-		require.Zero(t, w.runs[w.nodes[9].ID])
+		require.Zero(t, w.ran(w.nodes[9].ID))
 	})
 }
 
@@ -328,9 +349,7 @@ func TestAnOfflineNodeGetsTheCommandWhenItComesBack(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, c.CompletedCount, "others do not wait for it")
 		require.Equal(t, 1, c.Delayed)
-		w.mu.Lock()
-		w.offline[away] = false
-		w.mu.Unlock()
+		w.goes(away, false)
 		w.s.Heard("default", away, true)
 		c, err = w.s.Wait(t.Context(), c.ID)
 		require.NoError(t, err)
@@ -353,7 +372,7 @@ func TestLateResultIsEvidenceOnly(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, message.DetailDeliveryTimedOut, r.Detail, "terminal is sticky")
 		require.Equal(t, message.DetailSuccess, r.Late.Detail)
-		require.Positive(t, w.acks[w.nodes[0].ID], "the node may forget")
+		require.True(t, w.acked(w.nodes[0].ID), "the node may forget")
 	})
 }
 

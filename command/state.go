@@ -87,7 +87,8 @@ func (s *State) Room() int {
 	return s.Ramp.Allow(s.Slots)
 }
 
-// Detail derives the command's StatusDetails from its counters (spec §1.2.4; T2 and T3 resolved there). It is a total function; once [State.Done] it never changes.
+// Detail derives the command's StatusDetails from its counters (spec §1.2.4; T2 and T3 resolved there). It is a total function; once [State.Done] it never changes. A command
+// whose nodes were all cancelled one by one is Cancelled, as if it had been cancelled at once; AWS does not say.
 func (s *State) Detail() message.Detail {
 	c := s.Counts
 	never := c[message.DetailUndeliverable] + c[message.DetailInvalidPlatform] + c[message.DetailAccessDenied]
@@ -100,7 +101,7 @@ func (s *State) Detail() message.Detail {
 		return message.DetailPending
 	case !s.Done():
 		return message.DetailInProgress
-	case s.Cancel && c[message.DetailCancelled] > 0:
+	case s.Cancel && c[message.DetailCancelled] > 0, c[message.DetailCancelled] == s.N:
 		return message.DetailCancelled
 	case errors > s.ErrorLimit && errors == c[message.DetailExecutionTimedOut]:
 		return message.DetailExecutionTimedOut

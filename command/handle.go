@@ -1,0 +1,230 @@
+package command
+
+import (
+	"context"
+	"errors"
+
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/store"
+)
+
+// Heard tells the service that a node gave a sign of life: first when it (re)connected, so that what it may have missed is sent again.
+func (s *Service) Heard(tenant, node string, first bool) {
+	s.mu.Lock()
+	as := s.heard[nodeKey{tenant, node}] // replaced, never changed in place
+	s.mu.Unlock()
+	for _, a := range as {
+		if first || a.delayed.Load() > 0 {
+			a.put(item{ev: Event{Node: node, Present: true, First: first}, size: 64}) //nolint:errcheck // the next heartbeat says it again
+		}
+	}
+}
+
+// Handle takes a message that a node sent: Ready, Report or Output; the caller has verified that it is from this node. It returns when the message is queued (Ready, Report, in the
+// control plane that owns the command) or durable (Output, and what is left for another control plane); acknowledgements go out through the Sender. An error means that it was not
+// taken: the node will send it again.
+//
+// A node is trusted about itself alone. What it says about a command that was never offered to it, about another attempt, before it was told to run, or after its end changes no
+// status; what it says is cut to what a record holds; and of its messages that wait, the newest of a kind replaces the one before.
+func (s *Service) Handle(ctx context.Context, tenant, node string, e message.Envelope) error {
+	switch e.Kind {
+	case message.KindReady, message.KindReport:
+		it, err := event(node, e)
+		if err != nil {
+			return err
+		}
+		ref := refOf(&it)
+		if !validID(ref.Command) {
+			return unknownCommand("command.Handle", ref.Command)
+		}
+		if a := s.actor(tenant, ref.Command); a != nil {
+			if err := a.put(it); !errors.Is(err, errGone) {
+				return err
+			}
+		}
+		if taken, err := s.elsewhere(ctx, tenant, node, ref.Command, e); taken || err != nil {
+			return err
+		}
+		if it.ev.Report != nil {
+			return s.lateReports(ctx, tenant, ref.Command, []*item{&it})
+		}
+	case message.KindOutput:
+		o, err := message.Unmarshal[message.Output](e)
+		if err != nil {
+			return err
+		}
+		return s.output(ctx, tenant, node, &o)
+	default:
+		return fault.New("command.Handle", fault.UnsupportedOperation, "messages of kind %q are not for commands", fault.Clean(string(e.Kind)))
+	}
+	return nil
+}
+
+func refOf(it *item) message.Ref {
+	if it.ev.Ready != nil {
+		return it.ev.Ready.Ref
+	}
+	return it.ev.Report.Ref
+}
+
+// elsewhere leaves a message for the command's owner if that is another control plane.
+func (s *Service) elsewhere(ctx context.Context, tenant, node, id string, e message.Envelope) (bool, error) {
+	s.mu.Lock()
+	sh := s.owned[shardOf(tenant, id)]
+	here := sh != nil && sh.ctx.Err() == nil
+	s.mu.Unlock()
+	if here {
+		return false, nil // its actor has not started, or has ended: the node sends again
+	}
+	return s.leave(ctx, tenant, node, id, e)
+}
+
+// hear notes that the actor wants to know when the nodes are heard of.
+func (s *Service) hear(a *actor, nodes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range nodes {
+		k := nodeKey{a.key.tenant, n}
+		switch was := s.heard[k]; {
+		case len(was) == 0:
+			s.heard[k] = a.self
+		default:
+			if !contains(was, a) {
+				s.heard[k] = append(was[:len(was):len(was)], a)
+			}
+		}
+	}
+}
+
+func contains(as []*actor, a *actor) bool {
+	for _, b := range as {
+		if a == b {
+			return true
+		}
+	}
+	return false
+}
+
+// unhearNodes forgets that the actor wants to know of the nodes.
+func (s *Service) unhearNodes(a *actor, nodes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range nodes {
+		k := nodeKey{a.key.tenant, n}
+		was := s.heard[k]
+		if len(was) == 1 && was[0] == a {
+			delete(s.heard, k)
+			continue
+		}
+		var rest []*actor
+		for _, b := range was {
+			if b != a {
+				rest = append(rest, b)
+			}
+		}
+		if len(rest) > 0 {
+			s.heard[k] = rest
+		}
+	}
+}
+
+// unhear forgets all that the actor's engine has open.
+func (s *Service) unhear(a *actor) {
+	if a.engine == nil {
+		return
+	}
+	nodes := make([]string, 0, a.engine.Open())
+	for n := range a.engine.open {
+		nodes = append(nodes, n)
+	}
+	s.unhearNodes(a, nodes)
+}
+
+// takeLate keeps the late reports that came to the actor.
+func (a *actor) takeLate(ctx context.Context) {
+	if err := a.s.lateReports(ctx, a.key.tenant, a.key.id, a.late); err != nil && ctx.Err() == nil {
+		a.log.Warn("late reports not kept; the nodes will send them again", "error", err)
+	}
+	clear(a.late)
+	a.late = a.late[:0]
+}
+
+// lateReports keeps results that came after their invocation had ended as evidence, and acknowledges them so that their nodes can forget. A node that still runs what has ended here is
+// told to stop. Reports about commands that this store does not know, or on what was never sent to the node, change nothing and are acknowledged too.
+func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*item) error {
+	keys := make([][]byte, len(its))
+	for i, it := range its {
+		keys[i] = invsKey(tenant, id).Str(it.ev.Node)
+	}
+	var invs []*Invocation
+	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
+		invs, err = s.invs.GetMany(ctx, r, keys)
+		return err
+	})
+	if err != nil {
+		return fault.Wrap("command.Handle", err)
+	}
+	var keep []int
+	for i, inv := range invs {
+		if inv != nil && inv.evidence(its[i].ev.Report) {
+			keep = append(keep, i)
+		}
+	}
+	if len(keep) > 0 {
+		now := s.cfg.Now()
+		err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+			for _, i := range keep {
+				r := its[i].ev.Report
+				inv, err := s.invs.Get(ctx, tx, keys[i])
+				if errors.Is(err, store.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if !inv.evidence(r) {
+					continue
+				}
+				inv.Late = &Late{At: now, Detail: reported(r.Detail), ExitCode: r.ExitCode}
+				if err := tx.Put(keys[i], s.cfg.Codec.Seal(keys[i], appendInvocation(nil, &inv))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fault.Wrap("command.Handle", err)
+		}
+	}
+	for i, inv := range invs {
+		r, node := its[i].ev.Report, its[i].ev.Node
+		switch ends := r.Detail.Terminal(); {
+		case inv == nil && ends:
+			s.cfg.Log.Warn("a node reports on a command that is not known here", "node", node, "command", id)
+			s.tell(ctx, tenant, node, message.KindAck, r.Ref, message.Ack{Ref: r.Ref, Seq: r.Seq, Final: true})
+		case inv == nil, inv.Phase != PhaseDone: // its owner will take the next copy
+		case ends:
+			s.tell(ctx, tenant, node, message.KindAck, r.Ref, message.Ack{Ref: r.Ref, Seq: r.Seq, Final: true})
+		default: // its last report ends the story
+			s.tell(ctx, tenant, node, message.KindCancel, r.Ref, message.Cancel{Ref: r.Ref, Detail: inv.Detail})
+		}
+	}
+	return nil
+}
+
+// evidence reports whether a report is a result that came too late and is to be kept. One that the record already tells of is not: its answer was lost.
+func (inv *Invocation) evidence(r *message.Report) bool {
+	return r.Detail.Terminal() && inv.Phase == PhaseDone && inv.Attempt == r.Attempt && inv.Late == nil && inv.Seq < r.Seq
+}
+
+// tell sends a message outside of any engine.
+func (s *Service) tell(ctx context.Context, tenant, node string, k message.Kind, ref message.Ref, body any) {
+	b, err := message.Marshal(k, body)
+	if err == nil {
+		err = s.cfg.Sender.Send(ctx, tenant, node, k, ref, s.cfg.Now().Add(cancelValid), b)
+	}
+	if err != nil {
+		s.cfg.Log.Debug("message not handed over", "node", node, "kind", k, "error", err)
+	}
+}
