@@ -60,15 +60,26 @@ func textOf(err error) string {
 	case fault.Unauthenticated:
 		return "the request has no valid credentials"
 	}
-	var e *fault.Error
-	if !errors.As(err, &e) {
-		return ""
-	}
-	s := fault.MessageOf(err)
+	s := said(err)
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + "…"
 	}
 	return cleanLines(s)
+}
+
+// said is the text of the outermost error that has one for people: the message of a fault, or an error that brings a code of its own. What only a program wrote is left out.
+func said(err error) string {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		switch f := e.(type) {
+		case *fault.Error:
+			if f.Msg != "" {
+				return f.Msg
+			}
+		case interface{ FaultCode() fault.Code }:
+			return e.Error()
+		}
+	}
+	return ""
 }
 
 // cleanLines makes text printable and keeps its lines: the findings of a document are one a line.

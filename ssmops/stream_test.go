@@ -6,9 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,18 +123,22 @@ func TestWatchBeatsAndStops(t *testing.T) {
 func TestWatchEndsWhenNobodyReads(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		id := hanging(w)
-		sink := &broken{left: 1}
+		sink := &broken{}
+		sink.left.Store(1 << 30)
+		done := make(chan error)
+		go func() { done <- w.api.Stream(w.ctx, "WatchCommand", []byte(`{"CommandId":"`+id+`"}`), sink) }()
+		time.Sleep(20 * time.Second) // everything was told, and a beat too
+		sink.left.Store(0)
 		begin := time.Now()
-		err := w.api.Stream(w.ctx, "WatchCommand", []byte(`{"CommandId":"`+id+`"}`), sink)
-		require.Error(t, err)
-		require.Less(t, time.Since(begin), time.Minute)
+		require.Error(t, <-done)
+		require.LessOrEqual(t, time.Since(begin), 15*time.Second)
 	})
 	inWorld(t, func(t *testing.T, w *world) {
 		id := hanging(w)
 		ctx, cancel := context.WithCancel(w.ctx)
 		done := make(chan error)
 		go func() {
-			done <- w.api.Stream(ctx, "WatchCommand", []byte(`{"CommandId":"`+id+`"}`), &broken{left: 1 << 30})
+			done <- w.api.Stream(ctx, "WatchCommand", []byte(`{"CommandId":"`+id+`"}`), io.Discard)
 		}()
 		synctest.Wait()
 		cancel()
@@ -140,10 +146,11 @@ func TestWatchEndsWhenNobodyReads(t *testing.T) {
 	})
 }
 
-type broken struct{ left int }
+// broken takes so many writes.
+type broken struct{ left atomic.Int64 }
 
 func (b *broken) Write(p []byte) (int, error) {
-	if b.left--; b.left < 0 {
+	if b.left.Add(-1) < 0 {
 		return 0, errors.New("gone")
 	}
 	return len(p), nil

@@ -55,22 +55,28 @@ func as(name, tenant string) context.Context {
 	return access.With(context.Background(), access.Principal{Name: name, Tenant: tenant})
 }
 
+// newWorld returns a world whose services do not run.
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, ctx: as("admin", "")}
+	st := memstore.New()
+	w.log = audit.New(audit.Config{Store: st, Authorize: byName{}})
+	keys, err := message.NewIdentity("default", message.Controller, nil)
+	require.NoError(t, err)
+	w.nodes, err = node.New(node.Config{Store: st, Authorizer: byName{}, Audit: w.log, Controller: func(context.Context, string) (message.Peer, uint64, error) { return keys.Public(), 1, nil }})
+	require.NoError(t, err)
+	w.docs = library.New(library.Config{Store: st, Authorizer: byName{}, Audit: w.log})
+	w.commands, err = command.New(command.Config{Store: st, Blobs: memblob.New(), Nodes: w.nodes, Documents: w.docs, Sender: w, Authorizer: byName{}, Audit: w.log,
+		Leases: lease.New(st, nil, lease.Config{Owner: "test", Exclusive: true})})
+	require.NoError(t, err)
+	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Audit: w.log}, nil)
+	return w
+}
+
 // inWorld runs f in a bubble with a world whose command service runs.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, ctx: as("admin", "")}
-		st := memstore.New()
-		w.log = audit.New(audit.Config{Store: st, Authorize: byName{}})
-		keys, err := message.NewIdentity("default", message.Controller, nil)
-		require.NoError(t, err)
-		w.nodes, err = node.New(node.Config{Store: st, Authorizer: byName{}, Audit: w.log, Controller: func(context.Context, string) (message.Peer, uint64, error) { return keys.Public(), 1, nil }})
-		require.NoError(t, err)
-		w.docs = library.New(library.Config{Store: st, Authorizer: byName{}, Audit: w.log})
-		w.commands, err = command.New(command.Config{Store: st, Blobs: memblob.New(), Nodes: w.nodes, Documents: w.docs, Sender: w, Authorizer: byName{}, Audit: w.log,
-			Leases: lease.New(st, nil, lease.Config{Owner: "test", Exclusive: true})})
-		require.NoError(t, err)
-		w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Audit: w.log}, nil)
+		w := newWorld(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		w.wg.Go(func() { w.commands.Run(ctx) }) //nolint:errcheck // ends with ctx
 		defer w.wg.Wait()
