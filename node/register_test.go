@@ -153,6 +153,9 @@ func TestRegisterIsRepeatable(t *testing.T) {
 // T-ENROL: 1,000 parallel uses of a code that may be used once give exactly one node.
 func TestT_ENROL(t *testing.T) {
 	for _, limit := range []int{1, 7} {
+		if limit > 1 && testing.Short() {
+			continue
+		}
 		w := newWorld(t, nil)
 		act, err := w.CreateActivation(alice, ActivationRequest{RegistrationLimit: limit})
 		require.NoError(t, err)
