@@ -65,7 +65,6 @@ func TestErrorBodies(t *testing.T) {
 		`{"__type":"InvalidDocument","Message":"no such thing"}`:                                                           fault.New("x", fault.InvalidDocument, "no such thing"),
 		`{"__type":"InvalidCommandId","message":"no such thing"}`:                                                          fault.New("x", fault.InvalidCommandID, "no such thing"),
 		`{"__type":"ParameterNotFound","message":"p"}`:                                                                     fault.New("x", "ParameterNotFound", "p"),
-		`{"__type":"InvalidParameters"}`:                                                                                   &fault.Error{Code: fault.InvalidParameters, Err: fault.New("y", fault.InvalidParameters, "")},
 		`{"__type":"ValidationException","Message":"a\nb <&> \\x1b[2J"}`:                                                   fault.New("x", fault.Validation, "a\nb <&> \x1b[2J"),
 		`{"__type":"InternalServerError","Message":"internal error: the control plane's log has it under the request id"}`: errors.New("password in a file"),
 		`{"__type":"DataCorrupt","Message":"internal error: the control plane's log has it under the request id"}`:         fault.New("x", fault.DataCorrupt, "record at /var/lib"),
