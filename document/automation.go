@@ -86,7 +86,7 @@ func (c *collector) runbook(d *Document) {
 		case "mainSteps":
 			steps = f.Value
 		default:
-			c.key(f, Error, "top-key", "unknown key %q in an Automation document", clip(f.Key))
+			c.unknownKey(d.Root, f, "top-key", "an Automation document", runbookKeys)
 		}
 	}
 	if c.stepList(steps, d.Root) {
@@ -135,7 +135,7 @@ func (c *collector) variables(d *Document, v *Value) {
 			switch e.Key {
 			case "type":
 				if va.Type = ParameterType(c.text(e)); !va.Type.known("") {
-					c.at(e.Value, Error, "parameter-type", "unknown variable type %q: String, StringList, Integer, Boolean, StringMap or MapList", clip(string(va.Type)))
+					c.unknownType(e.Value, "parameter-type", "variable")
 				}
 			case "description":
 				va.Description = c.text(e)
@@ -241,7 +241,7 @@ func (c *collector) runbookStep(d *Document, v *Value, index int, loop string) S
 		case "outputs":
 			a.Outputs = c.stepOutputs(f)
 		default:
-			c.key(f, Error, "step-key", "unknown key %q in a step", clip(f.Key))
+			c.unknownKey(v, f, "step-key", "a step of a runbook", runbookStep)
 		}
 	}
 	if v.Get("isCritical") == nil && a.OnFailure == "Continue" {
@@ -329,10 +329,10 @@ func (c *collector) stepOutputs(f *Field) (out []Output) {
 				o.Selector = c.text(e)
 			case "Type":
 				if o.Type = ParameterType(c.text(e)); !o.Type.known("") {
-					c.at(e.Value, Error, "output-type", "unknown output type %q: String, StringList, Integer, Boolean, StringMap or MapList", clip(string(o.Type)))
+					c.unknownType(e.Value, "output-type", "output")
 				}
 			default:
-				c.key(e, Error, "output-key", "unknown key %q in an output: it has Name, Selector and Type", clip(e.Key))
+				c.unknownKey(it, e, "output-key", "an output, which has Name, Selector and Type", outputKeys)
 			}
 		}
 		if o.Name == "" {
@@ -371,7 +371,7 @@ func (c *collector) runbookInputs(d *Document, s *Step) {
 			c.inputType(s, in, f)
 			c.inputChoice(s, in, f)
 		} else if s.spec != nil && !s.spec.Open {
-			c.key(f, Warning, "input-unknown", "%s has no input %s: it is ignored%s", s.Action, clip(f.Key), near(f.Key, s.spec))
+			c.unknownInput(s, f)
 		}
 		s.inputs = append(s.inputs, input{name, f.Value})
 	}

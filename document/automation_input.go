@@ -11,18 +11,33 @@ func (c *collector) inputChoice(s *Step, in *InputSpec, f *Field) {
 		return
 	}
 	if !slices.ContainsFunc(in.Values, func(v string) bool { return strings.EqualFold(v, f.Value.text) }) {
-		c.at(f.Value, Error, "input-value", "input %s of %s cannot be %q: %s", in.Name, s.Action, clip(f.Value.text), strings.Join(in.Values, ", "))
+		at := c.at(f.Value, Error, "input-value", "input %s of %s cannot be %q: %s", in.Name, s.Action, clip(f.Value.text), strings.Join(in.Values, ", "))
+		if best := closest(f.Value.text, in.Values); best != "" {
+			c.replace(at, f.Value, best)
+		}
 	}
 }
 
-// near suggests an input of a similar name.
-func near(key string, spec *ActionSpec) string {
-	for i := range spec.Inputs {
-		if distance(strings.ToLower(key), strings.ToLower(spec.Inputs[i].Name)) <= 2 {
-			return "; did you mean " + spec.Inputs[i].Name + "?"
-		}
+// unknownInput warns of an input that the action does not have.
+func (c *collector) unknownInput(s *Step, f *Field) {
+	names := make([]string, len(s.spec.Inputs))
+	for i := range names {
+		names[i] = s.spec.Inputs[i].Name
 	}
-	return ""
+	best := closest(f.Key, names)
+	if best == "" || s.Inputs.fold(best) != nil {
+		c.key(f, Warning, "input-unknown", "%s has no input %s: it is ignored", s.Action, clip(f.Key))
+		return
+	}
+	c.rename(c.key(f, Warning, "input-unknown", "%s has no input %s: it is ignored; did you mean %s?", s.Action, clip(f.Key), best), s.Inputs, f, best)
+}
+
+// unknownType reports a type that nothing can have.
+func (c *collector) unknownType(v *Value, code, of string) {
+	f := c.at(v, Error, code, "unknown %s type %q: String, StringList, Integer, Boolean, StringMap or MapList", of, clip(v.Text()))
+	if best := closest(v.Text(), typeNames); best != "" {
+		c.replace(f, v, best)
+	}
 }
 
 // distance is the number of edits between two short words.

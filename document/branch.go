@@ -55,7 +55,10 @@ func (c *collector) condition(v *Value, top bool) Condition {
 			}
 			c.operand(f)
 		default:
-			c.key(f, Error, "condition-operator", "unknown operator %q: %s, And, Or or Not", clip(f.Key), strings.Join(operators, ", "))
+			at := c.key(f, Error, "condition-operator", "unknown operator %q: %s, And, Or or Not", clip(f.Key), strings.Join(operators, ", "))
+			if best := closest(f.Key, operators); best != "" {
+				c.rename(at, v, f, best)
+			}
 			continue
 		}
 		if out.Op != "" {

@@ -36,7 +36,7 @@ func (c *collector) manifest(d *Document) {
 		case "packages":
 			c.packages(m, f)
 		default:
-			c.key(f, Error, "top-key", "unknown key %q in a Package document", clip(f.Key))
+			c.unknownKey(d.Root, f, "top-key", "a Package document", packageKeys)
 		}
 	}
 	if m.Version == "" {

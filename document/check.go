@@ -9,7 +9,7 @@ import (
 // Check returns what could be better: warnings and advice, those of Parse included, in the order of their places. A document that was parsed has
 // no findings of severity Error.
 func (d *Document) Check() Findings {
-	c := &collector{file: d.File, root: d.Root}
+	c := &collector{file: d.File, root: d.Root, text0: d.Source, format: d.Format}
 	c.list = append(c.list, d.notes...)
 	c.declarations(d)
 	if d.scripted() {
@@ -31,15 +31,22 @@ func (c *collector) scripts(d *Document) {
 		at *Value
 	}
 	told := map[seen]bool{}
-	for _, u := range d.uses() {
+	uses, edits := d.uses(), map[*Parameter][]Edit{}
+	for _, u := range uses {
 		k := seen{u.p, u.at}
 		switch {
 		case told[k]:
 			continue
 		case u.p.EnvVar && u.shell != "":
-			c.envUse(&u)
+			c.envUse(d, &u)
 		case !u.safe():
-			c.rawUse(d, &u)
+			f := c.rawUse(d, &u)
+			if _, made := edits[u.p]; !made && f.Fix != "" {
+				edits[u.p] = c.envEdits(d, u.p, uses)
+			}
+			if f.Edits = edits[u.p]; f.Edits == nil {
+				f.Fix = ""
+			}
 		default:
 			continue
 		}
@@ -47,27 +54,33 @@ func (c *collector) scripts(d *Document) {
 	}
 }
 
-func (c *collector) rawUse(d *Document, u *use) {
+func (c *collector) rawUse(d *Document, u *use) *Finding {
 	switch {
 	case u.shell == "":
-		c.at(u.at, Warning, "raw-parameter", "parameter %s is pasted into a script that another document runs, so its value can be any command: give it an allowedPattern that stops metacharacters, or allowedValues", u.p.Name)
+		return c.at(u.at, Warning, "raw-parameter", "parameter %s is pasted into a script that another document runs, so its value can be any command: give it an allowedPattern that stops metacharacters, or allowedValues", u.p.Name)
 	case d.SchemaVersion != "2.2":
-		c.at(u.at, Warning, "raw-parameter", "parameter %s is pasted into a script, so its value can be any command: move the document to schema 2.2 and declare interpolationType ENV_VAR, or give it an allowedPattern that stops metacharacters", u.p.Name)
-	default:
-		f := c.at(u.at, Warning, "raw-parameter", "parameter %s is pasted into a script, so its value can be any command: declare it with interpolationType ENV_VAR, and the placeholder becomes a reference to %s", u.p.Name, EnvName(u.p.Name))
-		f.Fix = `"interpolationType": "ENV_VAR"`
+		return c.at(u.at, Warning, "raw-parameter", "parameter %s is pasted into a script, so its value can be any command: move the document to schema 2.2 and declare interpolationType ENV_VAR, or give it an allowedPattern that stops metacharacters", u.p.Name)
 	}
+	f := c.at(u.at, Warning, "raw-parameter", "parameter %s is pasted into a script, so its value can be any command: declare it with interpolationType ENV_VAR, and the placeholder becomes a reference to %s", u.p.Name, EnvName(u.p.Name))
+	f.Fix = `"interpolationType": "ENV_VAR"`
+	return f
 }
 
 // envUse looks at places where even a reference to a variable is not quite data, or never becomes the value.
-func (c *collector) envUse(u *use) {
+func (c *collector) envUse(d *Document, u *use) {
 	switch {
 	case u.place == arithmetic:
 		c.at(u.at, Warning, "env-arithmetic", "bash evaluates what %s holds inside $(( )): check that it is a number first", EnvName(u.p.Name))
 	case u.again && u.place != single:
 		c.at(u.at, Warning, "env-interpreted", "a second interpreter reads the value of parameter %s as code: pass $%s to it as an argument or let it read the variable itself", u.p.Name, EnvName(u.p.Name))
 	case u.place == single && !u.again: // an inner shell expands it
-		c.at(u.at, Warning, "env-literal", "inside single quotes the reference to %s stays text: use double quotes", EnvName(u.p.Name)).Fix = `"{{ ` + u.p.Name + ` }}"`
+		f := c.at(u.at, Warning, "env-literal", "inside single quotes the reference to %s stays text: use double quotes", EnvName(u.p.Name))
+		f.Fix = `"{{ ` + u.p.Name + ` }}"`
+		if c.text0 != nil && u.shell == "sh" {
+			if e, ok := c.unquote(d, u); ok {
+				f.Edits = []Edit{e}
+			}
+		}
 	case u.place == otherProgram:
 		c.at(u.at, Warning, "env-literal", "the script is not a shell's: read the environment variable %s in its own language instead of the placeholder", EnvName(u.p.Name))
 	}
@@ -169,7 +182,11 @@ func (c *collector) declarations(d *Document) {
 		v.tmpl.each(func(n string) {
 			if _, ok := d.Parameter(n); !ok && nameOK(n) && !told[n] {
 				told[n] = true
-				c.at(v, Warning, "undefined", "{{ %s }} is not a parameter of the document and stays as it is: declare it, or check the name", clip(n))
+				f := c.at(v, Warning, "undefined", "{{ %s }} is not a parameter of the document and stays as it is: declare it, or check the name", clip(n))
+				if best := closest(n, d.parameterNames()); best != "" {
+					f.Message += "; did you mean " + clip(best) + "?"
+					c.point(f, v, n, best)
+				}
 			}
 		})
 	})

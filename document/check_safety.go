@@ -12,7 +12,8 @@ func (c *collector) safety(d *Document) {
 	}
 	if role := d.Root.Get("assumeRole"); role.Kind() == String {
 		if p, ok := d.Parameter(role.tmpl.whole()); ok && p.AllowedPattern == "" && len(p.AllowedValues) == 0 && p.Type == TypeString {
-			c.at(role, Warning, "role-open", "whoever starts the runbook names any role in parameter %s: declare its type as AWS::IAM::Role::Arn, or give it an allowedPattern", p.Name)
+			f := c.at(role, Warning, "role-open", "whoever starts the runbook names any role in parameter %s: declare its type as AWS::IAM::Role::Arn, or give it an allowedPattern", p.Name)
+			c.replace(f, p.Source.Get("type"), "AWS::IAM::Role::Arn")
 		}
 	}
 	d.everyStep(func(s *Step) {

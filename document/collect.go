@@ -12,6 +12,9 @@ import (
 type collector struct {
 	file    string
 	local   bool
+	text0   []byte // the text, for fixes; nil when there are none to make
+	format  Format
+	source  *sourceMap
 	root    *Value
 	tagged  []*Value // values with a YAML tag
 	slow    int      // matches that ran into the time limit

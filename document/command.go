@@ -29,7 +29,7 @@ func (c *collector) command(d *Document) {
 				c.key(f, Error, "wrong-body", "schema %s has %s, not %s", d.SchemaVersion, want, wrong)
 			}
 		default:
-			c.key(f, Error, "top-key", "unknown key %q in a %s document", clip(f.Key), d.Kind)
+			c.unknownKey(d.Root, f, "top-key", "a "+string(d.Kind)+" document", commandKeys)
 		}
 	}
 	switch {
@@ -82,7 +82,7 @@ func (c *collector) step(d *Document, v *Value) {
 			s.Settings = f.Value
 		case "onFailure", "onSuccess", "maxAttempts", "timeoutSeconds", "isEnd", "isCritical", "nextStep", "finallyStep", "onCancel", "outputs":
 		default:
-			c.key(f, Error, "step-key", "unknown key %q in a step", clip(f.Key))
+			c.unknownKey(v, f, "step-key", "a step", stepKeys)
 		}
 	}
 	if v.Get("name") == nil || s.Name == "" {
@@ -104,7 +104,10 @@ func (c *collector) plugin(d *Document, f *Field) {
 	probe := Step{Action: f.Key}
 	c.action(d, &probe, nil)
 	if probe.spec == nil {
-		c.key(f, Error, "unknown-action", "%s", unknownAction(d, f.Key))
+		msg, near := unknownAction(d, f.Key)
+		if at := c.key(f, Error, "unknown-action", "%s", msg); near != "" {
+			c.rename(at, d.Root.Get("runtimeConfig"), f, near)
+		}
 	}
 	if f.Value.Kind() != Map {
 		c.at(f.Value, Error, "type", "plugin %s must be a map with properties, not a %s", clip(f.Key), f.Value.Kind())
@@ -147,26 +150,33 @@ func (c *collector) action(d *Document, s *Step, at *Value) {
 		return
 	}
 	if at != nil {
-		c.at(at, Error, "unknown-action", "%s", unknownAction(d, s.Action))
+		msg, near := unknownAction(d, s.Action)
+		if f := c.at(at, Error, "unknown-action", "%s", msg); near != "" {
+			c.replace(f, at, near)
+		}
 	}
 	s.spec = nil
 }
 
-func unknownAction(d *Document, name string) string {
+// unknownAction says why an action cannot be used, and names the one that was probably meant.
+func unknownAction(d *Document, name string) (msg, near string) {
 	if a := d.actions.Get(name); a != nil {
-		return "action " + a.Name + " cannot be used in schema " + d.SchemaVersion + ", only in " + strings.Join(a.Schemas, ", ")
+		return "action " + a.Name + " cannot be used in schema " + d.SchemaVersion + ", only in " + strings.Join(a.Schemas, ", "), ""
 	}
-	var near []string
+	var names []string
 	for _, n := range d.actions.Names() {
-		if strings.EqualFold(n, name) || strings.EqualFold(strings.TrimPrefix(n, "aws:"), strings.TrimPrefix(name, "aws:")) {
-			near = append(near, n)
+		if d.actions.Get(n).in(d.SchemaVersion) {
+			names = append(names, n)
 		}
 	}
-	msg := "unknown action \"" + clip(name) + "\""
-	if near != nil {
-		return msg + ": did you mean " + strings.Join(near, " or ") + "?"
+	msg = "unknown action \"" + clip(name) + "\""
+	if near = closest(name, names); near == "" {
+		near = closest("aws:"+name, names)
 	}
-	return msg
+	if near != "" {
+		return msg + ": did you mean " + near + "?", near
+	}
+	return msg + ": schema " + d.SchemaVersion + " has " + some(names), ""
 }
 
 // shared are the inputs that every plugin takes (P6).
@@ -228,7 +238,10 @@ func (c *collector) required(s *Step) {
 		if s.Inputs.Get("commands") != nil && in.Name == "runCommand" {
 			hint = "; since schema 2.0 commands is called runCommand"
 		}
-		c.at(at, Warning, "input-missing", "step %q always fails: %s needs input %s%s", clip(s.Name), s.Action, in.Name, hint)
+		f := c.at(at, Warning, "input-missing", "step %q always fails: %s needs input %s%s", clip(s.Name), s.Action, in.Name, hint)
+		if hint != "" {
+			c.rename(f, s.Inputs, s.Inputs.field("commands"), "runCommand")
+		}
 	}
 }
 

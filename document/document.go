@@ -169,7 +169,7 @@ func Parse(src []byte, o *Options) (*Document, error) {
 	if d.Format == "" {
 		d.Format = detect(src)
 	}
-	c := &collector{file: o.File, local: o.Local}
+	c := &collector{file: o.File, local: o.Local, text0: d.Source, format: d.Format}
 	if c.read(d); c.failed() {
 		return nil, c.sorted()
 	}
@@ -218,7 +218,12 @@ func (c *collector) read(d *Document) {
 		return
 	}
 	for _, b := range bad {
-		c.add(Finding{Code: b.code, Line: b.line, Column: b.column, Message: b.msg})
+		f := Finding{Code: b.code, Line: b.line, Column: b.column, Message: b.msg}
+		if e := b.edit; e != nil {
+			skip := len(d.Source) - len(text)
+			f.Fix, f.Edits = e.Text, []Edit{{e.Start + skip, e.End + skip, e.Text}}
+		}
+		c.add(f)
 	}
 }
 

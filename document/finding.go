@@ -46,6 +46,7 @@ type Finding struct {
 	Message  string     `json:"message"`        // what is wrong and what to do
 	Fix      string     `json:"fix,omitempty"`  // what to write instead, where that is mechanical
 	Fault    fault.Code `json:"-"`              // AWS's error code for findings of severity Error
+	Edits    []Edit     `json:"-"`              // the fix as changes of the source, to be made together ([Apply]); nil where it is not mechanical
 }
 
 // String returns "file:line:col: severity: message [code]"; what is unknown is left out.

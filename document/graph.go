@@ -53,13 +53,17 @@ func (c *collector) ways(steps []Step, i int, index map[string]int, loop string,
 			leave = append(leave, edge{far, at, kind})
 		case at != nil && at.tmpl != nil:
 		default:
-			c.at(at, Error, "step-unknown", "step %q does not exist%s", clip(name), c.nearStep(name, index))
+			best, hint := c.nearStep(name, index)
+			f := c.at(at, Error, "step-unknown", "step %q does not exist%s", clip(name), hint)
+			if best != "" {
+				c.replace(f, at, strings.TrimSuffix(at.Text(), name)+best)
+			}
 		}
 	}
 	next := s.Source.Get("nextStep")
 	switch {
 	case a.NextStep != "" && a.End:
-		c.at(next, Warning, "end-and-next", "step %s has isEnd and nextStep: it ends, nextStep is never taken", clip(s.Name))
+		c.remove(c.at(next, Warning, "end-and-next", "step %s has isEnd and nextStep: it ends, nextStep is never taken; remove one of them", clip(s.Name)), s.Source, "nextStep")
 	case a.NextStep != "":
 		target(a.NextStep, next, 'n')
 	}
@@ -91,25 +95,20 @@ func (c *collector) ways(steps []Step, i int, index map[string]int, loop string,
 	return out, leave
 }
 
-func (c *collector) nearStep(name string, index map[string]int) string {
+// nearStep returns the step that was probably meant, and how to say so.
+func (c *collector) nearStep(name string, index map[string]int) (best, hint string) {
 	if c.full() {
-		return ""
+		return "", ""
 	}
-	best, least := "", 3
 	names := make([]string, 0, len(index))
 	for n := range index {
 		names = append(names, n)
 	}
 	slices.Sort(names)
-	for _, n := range names {
-		if dist := distance(strings.ToLower(n), strings.ToLower(name)); n != "" && dist < least {
-			best, least = n, dist
-		}
+	if best = closest(name, names); best == "" {
+		return "", ": the steps are " + some(names)
 	}
-	if best == "" {
-		return ""
-	}
-	return ": did you mean " + clip(best) + "?"
+	return best, ": did you mean " + clip(best) + "?"
 }
 
 // cycles reports every way back to a step that leads to it again (A5): a runbook must end, loops are aws:loop's.

@@ -13,6 +13,7 @@ type trouble struct {
 	code         string
 	line, column int
 	msg          string
+	edit         *Edit // in the text without its byte order mark
 }
 
 // scanner reads a JSON text (RFC 8259, what encoding/json accepts) into Values, keeping places. It refuses duplicate keys.
@@ -175,7 +176,7 @@ func (s *scanner) array() (*Value, *trouble) {
 		s.pos++
 		s.space()
 		if s.pos < len(s.src) && s.src[s.pos] == ']' {
-			return nil, s.fail("a comma before ]: remove it")
+			return nil, s.comma("]")
 		}
 	}
 	v.items = append([]*Value(nil), s.items[base:]...)
@@ -227,7 +228,7 @@ func (s *scanner) object() (*Value, *trouble) {
 		s.pos++
 		s.space()
 		if s.pos < len(s.src) && s.src[s.pos] == '}' {
-			return nil, s.fail("a comma before }: remove it")
+			return nil, s.comma("}")
 		}
 	}
 	v.fields = append([]Field(nil), s.flds[base:]...)
@@ -335,10 +336,22 @@ func (s *scanner) string() (string, *trouble) {
 }
 
 func (s *scanner) control(c byte) *trouble {
+	t := s.fail(`control character 0x%02x inside a string: write \u%04x`, c, c)
 	if c == '\n' {
-		return s.fail(`a line feed inside a string: write \n`)
+		t = s.fail(`a line feed inside a string: write \n`)
 	}
-	return s.fail(`control character 0x%02x inside a string: write \u%04x`, c, c)
+	q := appendString(nil, string(rune(c)))
+	t.edit = &Edit{s.pos, s.pos + 1, string(q[1 : len(q)-1])}
+	return t
+}
+
+// comma is the trouble of a comma after the last element.
+func (s *scanner) comma(before string) *trouble {
+	t := s.fail("a comma before %s: remove it", before)
+	if at := strings.LastIndexByte(s.src[:s.pos], ','); at >= 0 {
+		t.edit = &Edit{at, at + 1, ""}
+	}
+	return t
 }
 
 func (s *scanner) escaped(begin int) (string, *trouble) {

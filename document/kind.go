@@ -139,7 +139,7 @@ func (c *collector) schema(d *Document) bool {
 	case List, Map, Bool:
 		return refuse("schema-unknown", "schemaVersion must be a string, not a %s", version.Kind())
 	case Number:
-		c.at(version, Warning, "schema-number", "schemaVersion is a number: put it in quotes, %q", version.text)
+		c.replace(c.at(version, Warning, "schema-number", "schemaVersion is a number: put it in quotes, %q", version.text), version, version.text)
 	}
 	d.SchemaVersion = version.Text()
 	switch d.SchemaVersion {

@@ -197,7 +197,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	_, err := document.Parse([]byte(src), &document.Options{File: "bad.json"})
 	require.Equal(t, []string{"top-key", "parameter-name", "parameter-type", "parameter-key", "parameter-type", "type", "default-type",
 		"unknown-action", "step-name", "input-type", "timeout", "step-action", "type", "step-twice", "type", "step-key"}, codes(err))
-	require.ErrorContains(t, err, `bad.json:3:3: error: unknown key "extra" in a Command document [top-key]`)
+	require.ErrorContains(t, err, `bad.json:3:3: error: unknown key "extra" in a Command document: remove it [top-key]`)
 	require.ErrorContains(t, err, "and 8 more")
 	require.Equal(t, fault.InvalidDocumentContent, fault.CodeOf(err))
 	fs := asFindings(err)

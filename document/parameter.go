@@ -110,7 +110,7 @@ func (c *collector) parameter(d *Document, f *Field) Parameter {
 		case "type":
 			p.Type = ParameterType(c.text(e))
 			if !p.Type.known(d.Kind) {
-				c.at(e.Value, Error, "parameter-type", "unknown parameter type %q: String, StringList, Integer, Boolean, StringMap or MapList", clip(string(p.Type)))
+				c.unknownType(e.Value, "parameter-type", "parameter")
 			}
 		case "description":
 			p.Description = c.text(e)
@@ -140,12 +140,15 @@ func (c *collector) parameter(d *Document, f *Field) Parameter {
 				p.EnvVar = true
 			case "RAW", "":
 			default:
-				c.at(e.Value, Error, "interpolation-type", "unknown interpolationType %q: ENV_VAR or RAW", clip(t))
+				f := c.at(e.Value, Error, "interpolation-type", "unknown interpolationType %q: ENV_VAR or RAW", clip(t))
+				if best := closest(t, []string{"ENV_VAR", "RAW"}); best != "" {
+					c.replace(f, e.Value, best)
+				}
 			}
 		case "minValue", "maxValue":
 			c.count(e)
 		default:
-			c.key(e, Error, "parameter-key", "unknown key %q in the declaration of parameter %s", clip(e.Key), clip(f.Key))
+			c.unknownKey(f.Value, e, "parameter-key", "the declaration of parameter "+clip(f.Key), parameterKeys)
 		}
 	}
 	if f.Value.Get("type") == nil {

@@ -85,7 +85,11 @@ func (r *refs) name(v *Value, name string, in *Step, script bool) {
 		return
 	}
 	if nameOK(name) {
-		r.c.at(v, sev, "reference-unknown", "{{ %s }} is neither a parameter nor a step's output: declare it, or check the name", clip(name))
+		f := r.c.at(v, sev, "reference-unknown", "{{ %s }} is neither a parameter nor a step's output: declare it, or check the name", clip(name))
+		if best := closest(name, r.d.parameterNames()); best != "" {
+			f.Message += "; did you mean " + clip(best) + "?"
+			r.c.point(f, v, name, best)
+		}
 	}
 }
 
@@ -101,15 +105,68 @@ func (r *refs) output(v *Value, name string, in *Step) {
 		for n := range r.steps {
 			index[n] = 0
 		}
-		r.c.at(v, Error, "reference-step", "step %s does not exist, so it has no output %s%s", clip(head), clip(rest), r.c.nearStep(head, index))
+		best, hint := r.c.nearStep(head, index)
+		f := r.c.at(v, Error, "reference-step", "step %s does not exist, so it has no output %s%s", clip(head), clip(rest), hint)
+		if best != "" {
+			r.c.point(f, v, name, best+"."+rest)
+		}
 		return
 	}
 	if in != nil && in.Name == s.Name && s.Action != "aws:loop" {
 		r.c.at(v, Warning, "reference-self", "step %s uses its own output before it has run", clip(s.Name))
 	}
 	if !s.gives(rest) {
-		r.c.at(v, Warning, "reference-output", "step %s has no output %s: declare it under outputs", clip(s.Name), clip(rest))
+		have := s.outputNames()
+		f := r.c.at(v, Warning, "reference-output", "step %s has no output %s: declare it under outputs%s", clip(s.Name), clip(rest), among(have))
+		if best := closest(rest, have); best != "" {
+			r.c.point(f, v, name, head+"."+best)
+		}
 	}
+}
+
+// outputNames are the outputs that a step declares or its action has.
+func (s *Step) outputNames() (out []string) {
+	for _, o := range s.Automation.Outputs {
+		out = append(out, o.Name)
+	}
+	if s.spec != nil {
+		for _, o := range s.spec.Outputs {
+			out = append(out, o.Name)
+		}
+	}
+	return out
+}
+
+// among lists what there is, for a message.
+func among(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "; it has " + clip(some(names))
+}
+
+func (d *Document) parameterNames() []string {
+	out := make([]string, len(d.Parameters))
+	for i := range out {
+		out[i] = d.Parameters[i].Name
+	}
+	return out
+}
+
+// point makes a finding's fix: another name in the placeholders of a text.
+func (c *collector) point(f *Finding, v *Value, from, to string) {
+	if v.tmpl == nil { // an output of the document
+		c.replace(f, v, strings.Replace(v.text, from, to, 1))
+		return
+	}
+	var b strings.Builder
+	for _, seg := range v.tmpl.segs {
+		if seg.name == from {
+			seg.text = strings.Replace(seg.text, from, to, 1)
+		}
+		b.WriteString(seg.text)
+	}
+	c.replace(f, v, b.String())
 }
 
 // gives reports whether a step has an output, by its declaration or its action.

@@ -26,14 +26,17 @@ func (c *collector) session(d *Document) {
 		case "sessionType":
 			m.Type = c.text(f)
 			if !contains(sessionTypes, m.Type) {
-				c.at(f.Value, Error, "session-type", "unknown sessionType %q: %s", clip(m.Type), strings.Join(sessionTypes, ", "))
+				at := c.at(f.Value, Error, "session-type", "unknown sessionType %q: %s", clip(m.Type), strings.Join(sessionTypes, ", "))
+				if best := closest(m.Type, sessionTypes); best != "" {
+					c.replace(at, f.Value, best)
+				}
 			}
 		case "properties":
 			m.Properties = c.mapping(f)
 		case "inputs":
 			m.Inputs = c.mapping(f)
 		default:
-			c.key(f, Error, "top-key", "unknown key %q in a Session document", clip(f.Key))
+			c.unknownKey(d.Root, f, "top-key", "a Session document", sessionKeys)
 		}
 	}
 	if d.Root.Get("sessionType") == nil {

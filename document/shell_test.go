@@ -3,6 +3,7 @@ package document
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,42 +89,104 @@ func TestEnvVarIsData(t *testing.T) {
 		for name, text := range quotings {
 			t.Run(shell+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				script := resolved(t, text)
-				dir := t.TempDir()
-				file := filepath.Join(dir, "_script.sh")
-				require.NoError(t, os.WriteFile(file, []byte(script), 0o600))
-				// One process for all values: it sets the variable and reads the script, again and again.
-				var driver, want bytes.Buffer
-				driver.WriteString("export SSM_Message\n")
-				for _, v := range values {
-					fmt.Fprintf(&driver, "SSM_Message='%s'\n. ./_script.sh\n", strings.ReplaceAll(v, "'", `'\''`))
-					want.WriteString(expect(name, v))
-				}
-				args := []string{"driver"}
-				if shell == "busybox" {
-					args = []string{"sh", "driver"}
-				}
-				cmd := exec.Command(path, args...)
-				cmd.Dir = dir
-				cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "driver"), driver.Bytes(), 0o600))
-				var errs bytes.Buffer
-				cmd.Stderr = &errs
-				got, err := cmd.Output()
-				require.NoError(t, err, "%s", errs.String())
-				require.Empty(t, errs.String())
-				if !bytes.Equal(want.Bytes(), got) {
-					w, g := strings.Split(want.String(), "\x00"), strings.Split(string(got), "\x00")
-					for i := range w {
-						if i >= len(g) || w[i] != g[i] {
-							t.Fatalf("value %q (%q) in\n%s", values[min(i, len(values)-1)], g[min(i, len(g)-1)], script)
-						}
-					}
-				}
-				entries, err := os.ReadDir(dir)
-				require.NoError(t, err)
-				require.Len(t, entries, 2, "the value was run")
+				onlyData(t, shell, path, resolved(t, text), name, values)
 			})
+		}
+	}
+}
+
+// onlyData runs a script with many values of SSM_Message in one process, which sets the variable and reads the script again and again.
+func onlyData(t *testing.T, shell, path, script, name string, values []string) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "_script.sh")
+	require.NoError(t, os.WriteFile(file, []byte(script), 0o600))
+	var driver, want bytes.Buffer
+	driver.WriteString("export SSM_Message\n")
+	for _, v := range values {
+		fmt.Fprintf(&driver, "SSM_Message='%s'\n. ./_script.sh\n", strings.ReplaceAll(v, "'", `'\''`))
+		want.WriteString(expect(name, v))
+	}
+	args := []string{"driver"}
+	if shell == "busybox" {
+		args = []string{"sh", "driver"}
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "driver"), driver.Bytes(), 0o600))
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	got, err := cmd.Output()
+	require.NoError(t, err, "%s", errs.String())
+	require.Empty(t, errs.String())
+	if !bytes.Equal(want.Bytes(), got) {
+		w, g := strings.Split(want.String(), "\x00"), strings.Split(string(got), "\x00")
+		for i := range w {
+			if i >= len(g) || w[i] != g[i] {
+				t.Fatalf("value %q (%q) in\n%s", values[min(i, len(values)-1)], g[min(i, len(g)-1)], script)
+			}
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "the value was run")
+}
+
+// singles are scripts that only the fix makes safe: the placeholder stands in single quotes.
+var singles = map[string]string{
+	"single":           `printf '%s\0' '{{ Message }}'`,
+	"in single":        `printf '%s\0' '<{{Message}}>'`,
+	"single assigned":  "x='{{ Message }}'\nprintf '%s\\0' \"$x\"",
+	"single twice":     `printf '%s%s\0' '{{ Message }}' '{{ Message }}'`,
+	"single in nested": `x=$(printf '%s.' '{{ Message }}'); printf '%s\0' "${x%.}"`,
+	"single test":      `if [ '{{ Message }}' = x ]; then :; fi; printf '%s\0' '{{ Message }}'`,
+}
+
+// TestFixedScriptIsData (R-09): a document whose parameter is pasted (RAW), once its fix is applied, prints any value as it is and runs nothing of
+// it, in JSON and in YAML. Where there is no fix the document stays as it was, and the finding stays.
+func TestFixedScriptIsData(t *testing.T) {
+	n := 1000
+	if testing.Short() {
+		n = 150
+	}
+	values, kept := hostile(n), map[string]bool{"loop": true, "inner sh": true, "single to double": true} // a list of words, a second shell
+	all := maps.Clone(quotings)
+	maps.Copy(all, singles)
+	for _, shell := range []string{"sh", "bash", "dash", "busybox"} {
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			t.Logf("SKIPPED: no %s here", shell)
+			continue
+		}
+		for name, script := range all {
+			raw, err := Parse(appendJSON(nil, map[string]any{"schemaVersion": "2.2", "parameters": map[string]any{"Message": map[string]any{"type": "String"}},
+				"mainSteps": []any{map[string]any{"action": "aws:runShellScript", "name": "s", "inputs": map[string]any{"runCommand": lines(script)}}}}), nil)
+			require.NoError(t, err)
+			for format, src := range map[string][]byte{"JSON": raw.JSON(), "YAML": raw.YAML()} {
+				t.Run(shell+"/"+name+"/"+format, func(t *testing.T) {
+					t.Parallel()
+					out, done := Fix(src, nil, nil)
+					if kept[name] {
+						require.Empty(t, done)
+						require.Equal(t, string(src), string(out))
+						return
+					}
+					d, err := Parse(out, nil)
+					require.NoError(t, err)
+					for _, f := range d.Check() {
+						require.NotContains(t, []string{"raw-parameter", "env-literal"}, f.Code, "%s\n%s", f, out)
+					}
+					b, err := d.Bind(map[string][]string{"Message": {"unused"}}, &BindOptions{RefuseRaw: true})
+					require.NoError(t, err)
+					fixed, err := b.Steps("Linux")[0].Script()
+					require.NoError(t, err)
+					prints := strings.TrimPrefix(name, "single ")
+					if name == "in single" {
+						prints = "in double"
+					}
+					onlyData(t, shell, path, fixed, prints, values)
+				})
+			}
 		}
 	}
 }

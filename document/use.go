@@ -10,6 +10,8 @@ type use struct {
 	p     *Parameter
 	step  *Step
 	at    *Value // the string with the placeholder
+	off   int    // where it begins in the string
+	text  string // the placeholder as it is written
 	place place
 	shell string // "sh", "powershell", or "" where the script is handed to another document
 	alone bool   // the parameter is the script: a StringList as commands, or the only element
@@ -103,7 +105,7 @@ func (d *Document) scriptUses(out []use, s *Step, v *Value, shell string) []use 
 				before += len(seg.text)
 				continue
 			}
-			u := use{p: p, step: s, at: it, shell: shell, place: ref.place(),
+			u := use{p: p, step: s, at: it, off: before, text: seg.text, shell: shell, place: ref.place(),
 				alone: it.tmpl.whole() != "" && (p.Type == TypeStringList || len(items) == 1)}
 			if n++; n < 100 {
 				u.again = u.place == arithmetic || interpreted(it.text[max(0, before-300):before])

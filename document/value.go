@@ -107,6 +107,16 @@ func (v *Value) Get(key string) *Value {
 	return nil
 }
 
+// field returns the entry under key, nil if there is none.
+func (v *Value) field(key string) *Field {
+	for i := range v.Fields() {
+		if v.fields[i].Key == key {
+			return &v.fields[i]
+		}
+	}
+	return nil
+}
+
 // fold is Get without regard to case, an exact match first, as the agent's JSON decoding does.
 func (v *Value) fold(key string) *Value {
 	if got := v.Get(key); got != nil || v == nil {

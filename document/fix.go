@@ -1,0 +1,144 @@
+package document
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// envEdits are the edits that turn a parameter from text pasted into shell scripts into an environment variable (R-09, I12): the declaration, and
+// the places in single quotes, where a shell would not look the variable up. It is nil where that is not mechanical: where the value is meant as
+// code, as a list of words, or is read by another program.
+func (c *collector) envEdits(d *Document, p *Parameter, uses []use) []Edit {
+	if c.text0 == nil || d.SchemaVersion != "2.2" || p.Type != TypeString || p.Source.Kind() != Map || len(p.Source.fields) == 0 {
+		return nil
+	}
+	var out []Edit
+	for i := range uses {
+		u := &uses[i]
+		if u.p != p || u.shell == "" {
+			continue
+		}
+		switch {
+		case u.alone, u.again, u.asCode():
+			return nil
+		case u.place == single && u.shell == "sh":
+			e, ok := c.unquote(d, u)
+			if !ok {
+				return nil
+			}
+			out = append(out, e)
+		case u.place == bare, u.place == double, u.place == heredocOpen, u.place == comment:
+		default:
+			return nil
+		}
+	}
+	if e, ok := c.declareEnv(p); ok {
+		return append(out, e)
+	}
+	return nil
+}
+
+// words are lines after which a value stands for code, or for several words.
+var words = regexp.MustCompile(`(?:^|[;|&({]|\b(?:then|do|else|elif|if|while|until|time|exec|sudo|nohup|command))\s*$|\bfor\s+\w+\s+in\s+[^;]*$|=~\s*$|[$%&.]\{?$|\bset\s+[^;]*$`)
+
+// asCode reports whether a script seems to mean the value as code or as a list of words.
+func (u *use) asCode() bool {
+	head := u.at.text[:u.off]
+	head = head[strings.LastIndexByte(head, '\n')+1:]
+	if strings.HasSuffix(head, "$") || strings.HasSuffix(head, "{") {
+		return true
+	}
+	return u.place == bare && words.MatchString(head)
+}
+
+// unquote makes the edit that takes a placeholder out of single quotes: 'a {{ x }} b' becomes 'a '"{{ x }}"' b'.
+func (c *collector) unquote(d *Document, u *use) (Edit, bool) {
+	m := c.where()
+	start := m.offset(u.at.Place())
+	if start < 0 {
+		return Edit{}, false
+	}
+	end := m.rest(d.Root, start)
+	mark := `'"` + u.text + `"'`
+	switch m.src[start] {
+	case '"':
+		mark = `'\"` + u.text + `\"'`
+	case '\'':
+		mark = `''"` + u.text + `"''`
+	case '!', '&', '*':
+		return Edit{}, false
+	}
+	if _, e, ok := m.span(int(u.at.line), int(u.at.column), u.at.text); ok {
+		end = e
+	}
+	raw := string(m.src[start:end])
+	if strings.Count(raw, u.text) != strings.Count(u.at.text, u.text) {
+		return Edit{}, false // written with escapes, or folded
+	}
+	at := start
+	for range strings.Count(u.at.text[:u.off], u.text) {
+		at += strings.Index(string(m.src[at:end]), u.text) + len(u.text)
+	}
+	at += strings.Index(string(m.src[at:end]), u.text)
+	return Edit{at, at + len(u.text), mark}, true
+}
+
+// declareEnv makes the edit that declares a parameter as ENV_VAR, after its type.
+func (c *collector) declareEnv(p *Parameter) (Edit, bool) {
+	m := c.where()
+	if v := p.Source.Get("interpolationType"); v != nil {
+		start, end, ok := m.span(int(v.line), int(v.column), v.Text())
+		if !ok {
+			return Edit{}, false
+		}
+		return Edit{start, end, m.spell("ENV_VAR", start)}, true
+	}
+	i := slices.IndexFunc(p.Source.fields, func(f Field) bool { return f.Key == "type" })
+	if i < 0 || i+1 < len(p.Source.fields) {
+		i++
+	}
+	return c.insert(p.Source, &p.Source.fields[i], "interpolationType", "ENV_VAR")
+}
+
+// closest returns the name that is at most two edits away from a word, "" when none or several are equally near. Case costs nothing.
+func closest(word string, names []string) string {
+	best, least, tie := "", 3, false
+	for _, n := range names {
+		if dist := distance(strings.ToLower(word), strings.ToLower(n)); n != "" && n != word && dist < len(n) {
+			if tie = tie && dist >= least || dist == least && n != best; dist < least {
+				best, least, tie = n, dist, false
+			}
+		}
+	}
+	if tie || least > 2 || len(best) < 3 {
+		return ""
+	}
+	return best
+}
+
+// unknownKey reports a key that a map cannot have, with the one that was probably meant.
+func (c *collector) unknownKey(in *Value, f *Field, code, where string, known []string) {
+	if c.full() {
+		return
+	}
+	best := closest(f.Key, known)
+	if best == "" {
+		c.key(f, Error, code, "unknown key %q in %s: remove it", clip(f.Key), where)
+		return
+	}
+	c.rename(c.key(f, Error, code, "unknown key %q in %s: did you mean %s?", clip(f.Key), where, best), in, f, best)
+}
+
+// The keys of the parts of documents.
+var (
+	commandKeys   = []string{"schemaVersion", "description", "parameters", "mainSteps"}
+	runbookKeys   = []string{"schemaVersion", "description", "assumeRole", "parameters", "variables", "outputs", "files", "mainSteps"}
+	stepKeys      = []string{"action", "name", "description", "inputs", "precondition", "settings", "onFailure", "onSuccess", "maxAttempts", "timeoutSeconds", "isEnd", "finallyStep"}
+	runbookStep   = []string{"name", "action", "description", "inputs", "nextStep", "onFailure", "onCancel", "isEnd", "isCritical", "maxAttempts", "timeoutSeconds", "outputs"}
+	parameterKeys = []string{"type", "description", "default", "allowedValues", "allowedPattern", "displayType", "minItems", "maxItems", "minChars", "maxChars", "minValue", "maxValue", "interpolationType"}
+	sessionKeys   = []string{"schemaVersion", "description", "parameters", "sessionType", "properties", "inputs"}
+	packageKeys   = []string{"schemaVersion", "description", "version", "publisher", "name", "files", "packages", "url"}
+	outputKeys    = []string{"Name", "Selector", "Type"}
+	typeNames     = []string{"String", "StringList", "Integer", "Boolean", "StringMap", "MapList"}
+)
