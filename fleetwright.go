@@ -172,7 +172,11 @@ func (f *Fleet) Run(ctx context.Context) error {
 	work(background, "nodes", f.Nodes.Run)
 	for _, t := range f.cfg.Transports {
 		work(background, "transport", func(ctx context.Context) error {
-			return t.Receive(ctx, func(ctx context.Context, m transport.Message) { f.hub.receive(ctx, t, m) })
+			err := t.Receive(ctx, func(ctx context.Context, m transport.Message) { f.hub.receive(ctx, t, m) })
+			if errors.Is(err, transport.ErrClosed) {
+				return nil // its owner, the host, has closed it
+			}
+			return err
 		})
 	}
 	work(front, "retention", f.prune)
