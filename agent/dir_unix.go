@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 const noFollow = syscall.O_NOFOLLOW
@@ -26,6 +27,11 @@ func private(path string, info fs.FileInfo) error {
 	return nil
 }
 
+const (
+	lockTries = 20
+	lockPause = 50 * time.Millisecond
+)
+
 // syncDir makes the names in a directory durable.
 func syncDir(r *os.Root) error {
 	f, err := r.Open(".")
@@ -36,17 +42,24 @@ func syncDir(r *os.Root) error {
 	return f.Sync()
 }
 
-// lock takes the directory for this process alone, until the file is closed.
+// lock takes the directory for this process alone, until the file is closed. It waits a little: an agent that was killed in the very moment of starting a process
+// holds its lock until that process has become the one to be started.
 func lock(r *os.Root) (*os.File, error) {
 	f, err := r.OpenFile("lock", os.O_RDWR|os.O_CREATE|noFollow, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close() //nolint:errcheck // nothing was written
-		return nil, fmt.Errorf("another agent runs on this directory: %w", err)
+	for try := 0; ; try++ {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if try == lockTries {
+			f.Close() //nolint:errcheck // nothing was written
+			return nil, fmt.Errorf("another agent runs on this directory: %w", err)
+		}
+		time.Sleep(lockPause)
 	}
-	return f, nil
 }
 
 // free returns how many bytes are left for the agent on the directory's disk, -1 when that is not known.

@@ -158,11 +158,11 @@ func (p *plane) run(r message.Run) {
 		func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			wake := time.AfterFunc(time.Second, p.cond.Broadcast)
+			over := false
+			wake := time.AfterFunc(time.Second, func() { p.mu.Lock(); over = true; p.mu.Unlock(); p.cond.Broadcast() })
 			defer wake.Stop()
-			begin := time.Now()
-			for time.Since(begin) < time.Second {
-				if _, ok = p.reports[r.Ref]; ok {
+			for {
+				if _, ok = p.reports[r.Ref]; ok || over {
 					return
 				}
 				p.cond.Wait()
@@ -186,7 +186,12 @@ func script(steps ...string) string {
 
 func actions(t testing.TB, more ...action.Action) action.Set {
 	set, err := action.NewSet(append(more, shell.New(nil), shell.NewPowerShell(nil), rundocument.New(nil), download.New(nil))...)
-	require.NoError(t, err)
+	if err != nil {
+		if t == nil {
+			panic(err)
+		}
+		t.Fatal(err)
+	}
 	return set
 }
 
