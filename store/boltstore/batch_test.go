@@ -160,14 +160,14 @@ func TestAFunctionThatNeverReturnsHoldsTheOthersForASecondOnly(t *testing.T) {
 	s := openT(t, nil)
 	began, leave := make(chan struct{}), make(chan struct{})
 	stuck := make(chan error, 1)
+	var latePut, lateGet error
 	go func() {
 		stuck <- s.Update(context.Background(), func(ctx context.Context, tx store.Tx) error {
 			_ = tx.Put([]byte("stuck"), nil)
 			close(began)
 			<-leave
-			if err := tx.Put([]byte("stuck"), nil); !errors.Is(err, store.ErrTooLong) {
-				return fmt.Errorf("a late Put gives %w", err)
-			}
+			latePut = tx.Put([]byte("stuck"), nil)
+			_, lateGet = tx.Get(ctx, []byte("other"))
 			return nil
 		})
 	}()
@@ -176,6 +176,8 @@ func TestAFunctionThatNeverReturnsHoldsTheOthersForASecondOnly(t *testing.T) {
 	require.NoError(t, put(t.Context(), s, "other", "2"))
 	close(leave)
 	require.ErrorIs(t, <-stuck, store.ErrTooLong)
+	require.ErrorIs(t, latePut, store.ErrTooLong)
+	require.ErrorIs(t, lateGet, store.ErrTooLong)
 	require.Equal(t, "-", read(t, s, "stuck"))
 	require.Equal(t, "2", read(t, s, "other"))
 }
@@ -371,4 +373,13 @@ func TestABatchThatEmptiesTheStoreCanBeScannedBackwards(t *testing.T) {
 		require.Equal(t, []string{"only="}, scanAll(ctx, t, r, store.Range{Reverse: true}))
 		return nil
 	}))
+}
+
+func TestLengthsThatCannotBeAreDamage(t *testing.T) {
+	v, err := keep(make([]byte, store.MaxValue))
+	require.NoError(t, err)
+	require.Len(t, v, store.MaxValue)
+	_, err = keep(make([]byte, store.MaxValue+1))
+	var damaged *DamagedError
+	require.ErrorAs(t, err, &damaged)
 }

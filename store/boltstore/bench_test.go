@@ -3,6 +3,7 @@ package boltstore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -129,6 +130,16 @@ func BenchmarkRandom(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 			b.ReportMetric(float64(after.Updates-before.Updates)/float64(max(1, after.Commits-before.Commits)), "updates/batch")
 			b.ReportMetric(float64(after.Synced-before.Synced)/float64(b.Elapsed()), "share-sync")
+			log, err := os.Create(filepath.Join(b.TempDir(), "log"))
+			require.NoError(b, err)
+			defer log.Close()
+			const n = 100
+			start := time.Now()
+			for range n {
+				_, err := log.Write(make([]byte, 4096))
+				require.NoError(b, errors.Join(err, datasync(log)))
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/(n/time.Since(start).Seconds()), "ratio-disk")
 		})
 	}
 }

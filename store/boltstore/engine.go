@@ -65,7 +65,9 @@ func create(path string) (err error) {
 	switch {
 	case err == nil && !info.Mode().IsRegular():
 		return fmt.Errorf("boltstore: %s is no regular file", path)
-	case err == nil && info.Size() > 0:
+	case err == nil && info.Size() == 0:
+		return &DamagedError{path + " is empty, which no store ever is (remove it if there was nothing in it)"}
+	case err == nil:
 		if info.Mode().Perm()&0o077 != 0 {
 			if err := os.Chmod(path, 0o600); err != nil {
 				return fmt.Errorf("boltstore: %s is open to others and its mode cannot be changed to 0600: %w", path, err)

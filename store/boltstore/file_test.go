@@ -158,12 +158,16 @@ func TestTheSecondOpenerLearnsWhoHasTheFile(t *testing.T) {
 
 func TestCreationIsWholeOrNotAtAll(t *testing.T) {
 	path := fileOf(t)
-	require.NoError(t, os.WriteFile(path, nil, 0o600))                           // an empty file is none
 	require.NoError(t, os.WriteFile(path+".new", []byte("half written"), 0o600)) // left by a crash
 	s := mustOpen(t, path, nil)
 	put(t, s, "k", "v")
 	require.Equal(t, []string{"k=v"}, all(t, s))
 	require.NoFileExists(t, path+".new")
+
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Truncate(path, 0))
+	_, err := boltstore.Open(t.Context(), path, nil)
+	require.Equal(t, fault.DataCorrupt, fault.CodeOf(err), "a store that lost everything is no new store: %v", err)
 }
 
 func TestClose(t *testing.T) {

@@ -220,17 +220,9 @@ func (f writeFunc) Write(b []byte) (int, error) { return f(b) }
 func TestEveryoneInABatchLearnsOfItsFailure(t *testing.T) {
 	s, p := scripted(t, Options{})
 	ctx := t.Context()
-	p.then(commit, lost)
-	began, queued := make(chan struct{}), make(chan struct{})
-	first, errs := make(chan error, 1), make(chan error, 32)
-	go func() {
-		first <- s.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-			close(began)
-			<-queued
-			return tx.Put([]byte("first"), nil)
-		})
-	}()
-	<-began
+	release := hold(t, s)
+	p.then(lost)
+	errs := make(chan error, 32)
 	refused := errors.New("refused by what it read")
 	for range cap(errs) {
 		go func() {
@@ -242,9 +234,8 @@ func TestEveryoneInABatchLearnsOfItsFailure(t *testing.T) {
 			})
 		}()
 	}
-	eventually(t, func() bool { return s.Stats().Queued == cap(errs) }, "the Updates do not queue")
-	close(queued)
-	require.NoError(t, <-first)
+	waitQueued(t, s, cap(errs))
+	require.NoError(t, release())
 	for range cap(errs) {
 		err := <-errs
 		require.ErrorIs(t, err, store.ErrReadOnly, "R-27: no answer rests on a commit that failed, an error neither")
@@ -257,8 +248,15 @@ func TestAFullStoreCanStillDelete(t *testing.T) {
 	ctx := t.Context()
 	value := string(bytes.Repeat([]byte("v"), 100<<10))
 	n := 0
-	for ; n < 1000; n++ {
-		if err := put(ctx, s, fmt.Sprintf("%04d", n), value); err != nil {
+	for ; n < 1000; n += 10 { // a million bytes at once, so that what is left at the end may be much, but not enough
+		if err := s.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+			for i := range 10 {
+				if err := tx.Put(fmt.Appendf(nil, "%04d", n+i), []byte(value)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
 			require.ErrorIs(t, err, store.ErrReadOnly)
 			break
 		}

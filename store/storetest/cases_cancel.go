@@ -66,6 +66,8 @@ func cancelledView(c *c) {
 		c.is(err, context.Canceled, "GetMany after the end of the context")
 		_, err = scan(ctx, r, store.Range{})
 		c.is(err, context.Canceled, "Scan after the end of the context")
+		_, err = r.Get(c.ctx, []byte("k"))
+		c.is(err, context.Canceled, "Get with another context after the end of the View's")
 		return mine
 	})
 	if !errors.Is(err, mine) && !errors.Is(err, context.Canceled) {
