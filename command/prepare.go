@@ -231,7 +231,7 @@ func (s *Service) include(ctx context.Context, op, tenant string, p *prepared, b
 		if err != nil {
 			return fault.Wrap(op, err)
 		}
-		if cb, err := child.Bind(nil, nil); err == nil {
+		if cb, err := child.Bind(ref.Parameters, nil); err == nil {
 			if err := s.include(ctx, op, tenant, p, cb, depth+1); err != nil {
 				return err
 			}
