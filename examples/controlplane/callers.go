@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/access"
@@ -32,6 +34,17 @@ func firstCaller(o *options) (*ssmops.Callers, error) {
 		}
 	}
 	return ssmops.ReadCallers(o.callers)
+}
+
+// late is the authorizer before the callers are known: nobody may do anything until then.
+type late struct{ atomic.Pointer[ssmops.Callers] }
+
+// Authorize implements access.Authorizer.
+func (l *late) Authorize(ctx context.Context, p access.Principal, action, resource string, attributes map[string]string) error {
+	if c := l.Load(); c != nil {
+		return c.Authorize(ctx, p, action, resource, attributes)
+	}
+	return access.DenyAll{}.Authorize(ctx, p, action, resource, attributes)
 }
 
 // newToken writes a fresh token to a file and returns the line for the callers file. The token is nowhere else.

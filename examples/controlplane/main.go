@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -42,11 +43,12 @@ import (
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/ssmops"
+	"github.com/fleetwright/fleetwright/transport/httptransport"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -137,12 +139,8 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
-	callers, err := firstCaller(o)
-	if err != nil {
-		return err
-	}
-	auth := callers.Bearer()
-	opts := &fleetwright.Options{Listen: o.listen, CertFile: o.cert, KeyFile: o.key, Authorizer: callers, Log: log,
+	who := &late{}
+	opts := &fleetwright.Options{Listen: o.listen, CertFile: o.cert, KeyFile: o.key, Authorizer: who, Log: log,
 		Config: fleetwright.Config{RefuseRaw: o.refuseRaw, Retention: command.Retention{Age: o.keep, Count: o.keepCount}}}
 	if o.hosts != "" {
 		opts.Hosts = strings.Split(o.hosts, ",")
@@ -156,10 +154,20 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		if !opts.ClientCAs.AppendCertsFromPEM(pem) {
 			return fmt.Errorf("-client-ca %s: no PEM certificate in it", o.clientCA)
 		}
-		auth = ssmops.Either(auth, callers.Certificates())
 	}
 	stopping := make(chan struct{})
+	var callers *ssmops.Callers
+	var firstErr error
 	opts.Mount = func(mux *http.ServeMux, f *fleetwright.Fleet) {
+		// Here the directory is this process's alone: two first starts at once make one admin.
+		if callers, firstErr = firstCaller(o); firstErr != nil {
+			return
+		}
+		who.Store(callers)
+		auth := callers.Bearer()
+		if opts.ClientCAs != nil {
+			auth = ssmops.Either(auth, callers.Certificates())
+		}
 		api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Audit: f.Audit}, &ssmops.Options{Log: log})
 		mux.Handle("/", api.Handler(auth, &ssmops.HandlerOptions{Stop: stopping}))
 	}
@@ -167,22 +175,42 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if firstErr != nil {
+		return errors.Join(firstErr, f.Close())
+	}
 	profile, err := writeProfile(o, f)
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
 	base := strings.TrimSuffix(f.URL(), fleetwright.NodePath)
 	log.Info("the control plane is up", "url", base, "dir", o.dir)
-	fmt.Fprintf(stdout, "control plane at %s, everything in %s; callers: %s, admin's token: %s\n", base, o.dir, o.callers, filepath.Join(o.dir, "admin.token"))
-	fmt.Fprintf(stdout, "add a node:     fleetctl -profile %s activations create -tags Role=web -code-file web.code   # then: agent -server %s -ca %s -activation ID -code-file web.code\n", profile, base, filepath.Join(o.dir, "tls", "ca.pem"))
-	fmt.Fprintf(stdout, "run something:  fleetctl -profile %s run -targets Key=tag:Role,Values=web -- uptime\n", profile)
+	host, _, _ := net.SplitHostPort(o.listen)
+	if ip := net.ParseIP(host); o.cert == "" && o.hosts == "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		log.Warn("the certificate is for this machine only: name it as others do, with -hosts plane.example.com")
+	}
+	ctl := "fleetctl"
+	if wd, err := os.Getwd(); err != nil || o.dir != filepath.Join(wd, "data") {
+		ctl += " -profile " + profile // there fleetctl finds it by itself
+	}
+	fmt.Fprintf(stdout, "control plane at %s, everything in %s; the token of the caller admin is in %s\n", base, o.dir, filepath.Join(o.dir, "admin.token"))
+	fmt.Fprintf(stdout, "add a node:     %s activations create -tags Role=web -code-file web.code; agent -server %s -ca %s -activation ID -code-file web.code\n", ctl, base, filepath.Join(o.dir, "tls", "ca.pem"))
+	fmt.Fprintf(stdout, "run something:  %s run -targets Key=tag:Role,Values=web -- uptime\n", ctl)
 	notify("READY=1")
 
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	daily := time.NewTicker(24 * time.Hour)
+	defer daily.Stop()
 	for {
 		select {
+		case <-daily.C: // a certificate of our own is made anew in time, and the endpoint follows
+			if o.cert == "" {
+				if _, err := httptransport.SelfSigned(filepath.Join(o.dir, "tls"), opts.Hosts...); err != nil {
+					log.Error("the certificate was not renewed", "error", err)
+				}
+			}
+			continue
 		case <-hup:
 			if err := callers.Reload(); err != nil {
 				log.Error("the callers file stays as it was", "error", err)

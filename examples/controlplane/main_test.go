@@ -197,6 +197,28 @@ func TestFirstStart(t *testing.T) {
 	require.Zero(t, p.exit())
 }
 
+// Two first starts at once make one admin, whose token works.
+func TestTwoFirstStarts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	var wg sync.WaitGroup
+	ps := make([]*plane, 2)
+	for i := range ps {
+		wg.Go(func() { ps[i] = launch(t, "-dir", dir, "-listen", "127.0.0.1:0") })
+	}
+	wg.Wait()
+	won := 0
+	for _, p := range ps {
+		url := regexp.MustCompile(`https://\S+?:\d+`).FindString(p.out)
+		if url == "" {
+			require.Equal(t, 1, p.exit())
+			continue
+		}
+		won++
+		require.NoError(t, client(t, url, dir, filepath.Join(dir, "admin.token")).Call(t.Context(), "ListCommands", nil, nil))
+	}
+	require.Equal(t, 1, won)
+}
+
 func TestAnonymousLearnsNothing(t *testing.T) {
 	dir := t.TempDir()
 	p := up(t, dir)

@@ -243,6 +243,20 @@ func TestAFleetOfPrograms(t *testing.T) {
 	require.Equal(t, exitFailed, code)
 	require.Equal(t, 2, strings.Count(out, "Cancelled  "))
 
+	// Who is interrupted is told that the command goes on.
+	cmd := exec.Command(filepath.Join(bin, "fleetctl"), "run", "-profile", filepath.Join(f.dir, "fleetctl.json"), "-comment", "interrupted", "-targets", "Key=InstanceIds,Values="+ids[1], "--", "sleep 300")
+	errs := &text{}
+	cmd.Stderr = errs
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(f.ok("list", "-status", "InProgress"), "interrupted") }, time.Minute, 50*time.Millisecond)
+	id = regexp.MustCompile(`(?m)^[0-9a-f-]{36}`).FindString(f.ok("list", "-status", "InProgress"))
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, exitRefused, cmd.ProcessState.ExitCode())
+	require.Contains(t, errs.String(), "the command goes on: fleetctl watch "+id)
+	require.Contains(t, f.ok("list", "-status", "InProgress"), id)
+	f.ok("cancel", id, ids[1])
+
 	// Tags and groups.
 	f.ok("tags", "set", ids[1], "Env=prod")
 	f.ok("groups", "create", "prod", "-tags", "Env=prod|test,Role")
@@ -295,9 +309,9 @@ func TestAFleetOfPrograms(t *testing.T) {
 	require.ErrorContains(t, c.Call(t.Context(), "ListCommands", nil, nil), "no valid credentials")
 	wrong := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(wrong, ssmops.NewToken().Reveal(), 0o600))
-	_, errs, code := bare.ctl("nodes", "-token-file", wrong)
+	_, said, code := bare.ctl("nodes", "-token-file", wrong)
 	require.Equal(t, exitRefused, code)
-	require.Equal(t, "fleetctl: UnrecognizedClientException: the request has no valid credentials\n", errs)
+	require.Equal(t, "fleetctl: UnrecognizedClientException: the request has no valid credentials\n", said)
 
 	// A node that is removed is not obeyed and not sent to any more.
 	f.ok("nodes", "delete", ids[1])
@@ -308,10 +322,10 @@ func TestAFleetOfPrograms(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(f.ok("list", "-limit", "3", "-o", "json")), &js))
 	require.Len(t, js.Commands, 3)
 	require.Zero(t, p.stop())
-	_, errs, code = f.ctl("nodes")
+	_, said, code = f.ctl("nodes")
 	require.Equal(t, exitRefused, code)
-	require.Contains(t, errs, "cannot be reached")
-	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	require.Contains(t, said, "cannot be reached")
+	require.Equal(t, 1, strings.Count(said, "\n"), said)
 }
 
 // Bad arguments: one line that names the argument, and exit code 2; nothing is sent.

@@ -45,9 +45,8 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, terminal: isTerminal(os.Stderr)}
-	code := a.main(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(a.main(ctx, os.Args[1:]))
 }
 
 // app is one invocation of fleetctl.
@@ -133,7 +132,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 	case errors.As(err, &u):
 		fmt.Fprintln(a.stderr, "fleetctl:", u.text)
 		return exitArguments
-	case ctx.Err() != nil:
+	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(a.stderr, "fleetctl: interrupted")
 		return exitRefused
 	}
