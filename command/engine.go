@@ -269,7 +269,11 @@ func (e *Engine) put(o *open) {
 
 func (e *Engine) send(now time.Time, o *open, k message.Kind) {
 	s := Send{Node: o.Node, Kind: k, Attempt: o.Attempt}
-	if k == message.KindCancel {
+	switch {
+	case k != message.KindCancel:
+	case o.Overdue:
+		s.Detail = message.DetailDeliveryTimedOut
+	default:
 		s.Detail = message.DetailCancelled
 	}
 	o.said = now

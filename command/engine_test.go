@@ -261,6 +261,9 @@ func TestEngineProperties(t *testing.T) {
 				r.Fatalf("%v were offered the command after errors > limit was committed", offers)
 			}
 			stopped = f.last.Counts.Errors() > l
+			if open > 0 && f.e.Open() != open {
+				r.Fatalf("%d are open, the engine has %d", open, f.e.Open())
+			}
 			if got := f.last.Counts.Errors(); got > l+c {
 				r.Fatalf("%d errors with limit %d and concurrency %d", got, l, c)
 			}
@@ -292,10 +295,23 @@ func TestEngineProperties(t *testing.T) {
 			"time": func(r *rapid.T) {
 				f.pass(time.Duration(rapid.IntRange(0, 600).Draw(r, "s")) * time.Second)
 			},
-			"cancel node": func(r *rapid.T) {
-				if nd := some(); rapid.IntRange(0, 9).Draw(r, "rare") == 0 && f.invs[nd].Phase != PhaseDone {
-					f.e.Step(f.now, Event{Cancel: true, Nodes: []string{nd}})
+			"cancel nodes, and a slot is freed in the same batch": func(r *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(r, "rare") > 0 {
+					return
 				}
+				var nodes []string
+				for range rapid.IntRange(1, 3).Draw(r, "how many") {
+					if nd := some(); f.invs[nd].Phase != PhaseDone {
+						nodes = append(nodes, nd)
+					}
+				}
+				if len(nodes) > 0 {
+					f.e.Step(f.now, Event{Cancel: true, Nodes: nodes})
+					f.e.Step(f.now, Event{Cancel: true, Nodes: nodes})
+				}
+				nd := some()
+				seq[nd]++
+				f.report(nd, seq[nd], message.DetailSuccess)
 			},
 			"cancel": func(r *rapid.T) {
 				if rapid.IntRange(0, 30).Draw(r, "rare") == 0 {

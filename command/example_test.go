@@ -74,6 +74,7 @@ func Example() {
 		defer close(done)
 		commands.Run(ctx) //nolint:errcheck // it ends with ctx
 	}()
+	defer func() { stop(); <-done }()
 
 	c, err := commands.Send(ctx, command.SendRequest{DocumentName: "Uptime", Targets: []target.Target{{Key: "tag:Role", Values: []string{"web"}}}, MaxConcurrency: "2"})
 	if err != nil {
@@ -94,8 +95,6 @@ func Example() {
 	for _, r := range page {
 		fmt.Println(r.Node, r.Status, command.Line(r.Steps))
 	}
-	stop()
-	<-done
 	// Output:
 	// Pending on 3 nodes
 	// Success
