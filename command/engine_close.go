@@ -21,7 +21,8 @@ func (e *Engine) cancelAll() {
 func (e *Engine) cancelNode(now time.Time, node string) {
 	o := e.open[node]
 	if o == nil {
-		if e.Closing != "" || e.early[node] {
+		ended := func(c *open) bool { return c.Node == node } // a moment ago, so that the host could not know
+		if e.Closing != "" || e.early[node] || slices.ContainsFunc(e.changed, ended) {
 			return
 		}
 		o = e.add(node, time.Time{})
