@@ -187,8 +187,9 @@ func (e *Engine) present(now time.Time, node string, first bool) {
 	o := e.open[node]
 	switch {
 	case o == nil:
+	case o.Phase != PhaseDelivered && e.Closing != "": // it is about to end
 	case o.Phase == PhaseDelayed:
-		if e.Closing == "" && !o.waiting {
+		if !o.waiting {
 			apart := e.timing.Delay
 			if first {
 				apart = e.timing.Resend
@@ -217,7 +218,9 @@ func (e *Engine) due(now time.Time, o *open) {
 			e.leave(o, false)
 			e.delay(now, o)
 		default:
-			e.send(now, o, message.KindOffer)
+			if e.Closing == "" {
+				e.send(now, o, message.KindOffer)
+			}
 			e.rearm(now, o)
 		}
 	case PhaseDelayed:
