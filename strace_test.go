@@ -2,7 +2,6 @@ package fleetwright_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,5 +102,5 @@ func TestKillAtEverySystemCall(t *testing.T) {
 		}
 	}
 	require.Positive(t, points)
-	t.Log(fmt.Sprintf("%d points, %d of them interrupted the step", points, interrupted))
+	t.Logf("%d points, %d of them interrupted the step", points, interrupted)
 }

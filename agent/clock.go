@@ -47,6 +47,3 @@ func (c *clock) earliest(now time.Time) time.Time {
 
 // latest returns the highest.
 func (c *clock) latest(now time.Time) time.Time { return c.earliest(now).Add(c.rtt) }
-
-// until returns when, by the node's clock, the control plane's clock can first show t.
-func (c *clock) until(now, t time.Time) time.Time { return now.Add(t.Sub(c.latest(now))) }
