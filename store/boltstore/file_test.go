@@ -252,6 +252,9 @@ func TestABackupIsOneCommitAndOpens(t *testing.T) {
 		}))
 		put(t, c, "more", "writes")
 	}
+	for range 20 {
+		require.NoError(t, s.Check(t.Context()), "beside commits")
+	}
 	close(stop)
 	<-done
 	require.NoError(t, s.Check(t.Context()))

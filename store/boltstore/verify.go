@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"io"
 	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -26,7 +27,7 @@ const (
 	magic       = 0xED0CDAED
 	leafIsTree  = 0x01 // a leaf element that is a bucket
 	bucketBytes = 16
-	maxFound    = 100
+	maxFound    = 10 // are told; the rest is counted
 )
 
 var order = binary.NativeEndian
@@ -39,7 +40,8 @@ type walker struct {
 	used     []uint64 // bit set of the pages that the trees use
 	leaves   bool     // look into leaves too
 	stop     func() error
-	found    []error
+	found    []string
+	more     int // not in found
 }
 
 // verify checks the file as of tx: its branches and free list, and with leaves everything. A tree's leaves are the bulk of a file; without
@@ -58,7 +60,14 @@ func verify(f io.ReaderAt, tx *bolt.Tx, pageSize int, leaves bool, stop func() e
 	if err := stop(); err != nil {
 		return err
 	}
-	return errors.Join(w.found...)
+	if len(w.found) == 0 {
+		return nil
+	}
+	reason := strings.Join(w.found, "; ")
+	if w.more > 0 {
+		reason += fmt.Sprintf("; and %d more", w.more)
+	}
+	return &DamagedError{reason}
 }
 
 // meta returns the root page and the page of the free list of the commit txid.
@@ -73,7 +82,7 @@ func meta(f io.ReaderAt, txid uint64, pageSize int) (root, free uint64, err erro
 			return order.Uint64(b[16:]), order.Uint64(b[32:]), nil
 		}
 	}
-	return 0, 0, &DamagedError{fmt.Sprintf("neither first page is of commit %d", txid)}
+	return 0, 0, errPassed
 }
 
 // spare says whether both first pages are whole. One alone is enough to open: the other is that of a commit that was cut short by a
@@ -94,9 +103,11 @@ func spare(f io.ReaderAt, pageSize int) bool {
 }
 
 func (w *walker) bad(format string, args ...any) {
-	if len(w.found) < maxFound {
-		w.found = append(w.found, &DamagedError{fmt.Sprintf(format, args...)})
+	if len(w.found) == maxFound {
+		w.more++
+		return
 	}
+	w.found = append(w.found, fmt.Sprintf(format, args...))
 }
 
 // take notes that the pages from id on are used, and returns false if they cannot be.
@@ -246,7 +257,7 @@ func (w *walker) elements(p []byte, id uint64, count int, last []byte, buckets b
 		value, ok2 := slice(p, at, pos+klen, vlen)
 		if !ok1 || !ok2 || len(key) > store.MaxKey {
 			w.bad("page %d: element %d is not within the page", id, i)
-			continue
+			return last
 		}
 		if last != nil && bytes.Compare(last, key) >= 0 {
 			w.bad("page %d: element %d is out of order", id, i)
@@ -311,10 +322,18 @@ func (w *walker) free(id uint64) {
 	}
 }
 
-// Check reads the whole file, as of one commit, and returns all that is wrong with its structure (the first hundred), nil if nothing is. Whether the values are
+// Check reads the whole file, as of one commit, and returns a *DamagedError that says what is wrong with its structure, nil if nothing is. Whether the values are
 // what was written is for who wrote them to say (store/record). It may run beside Views and Updates, under the conditions of [Store.Backup].
 func (s *Store) Check(ctx context.Context) error {
-	return s.whole(ctx, func(eng *engine, tx *bolt.Tx, stop func() error) error {
-		return verify(eng.file, tx, eng.db.Info().PageSize, true, stop)
-	})
+	for tries := 0; ; tries++ {
+		err := s.whole(ctx, func(eng *engine, tx *bolt.Tx, stop func() error) error {
+			return verify(eng.file, tx, eng.db.Info().PageSize, true, stop)
+		})
+		if !errors.Is(err, errPassed) || tries == 100 {
+			return err
+		}
+	}
 }
+
+// errPassed: two commits after the one to be checked have taken its first page.
+var errPassed error = &DamagedError{"neither first page is of the commit that was opened"}
