@@ -170,3 +170,32 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/limit, "tls-ratio")
 	b.ReportMetric(float64(b.N*nodes)/b.Elapsed().Seconds(), "nodes/s")
 }
+
+// BenchmarkConnect: a node connects, shows its key, and goes. ratio is its rate as a share of bare TLS handshakes with the same server and certificate, all that a herd could ever do.
+func BenchmarkConnect(b *testing.B) {
+	for _, m := range media {
+		b.Run(m.name, func(b *testing.B) {
+			w := newWorld(b, func(c *httptransport.ServerConfig) { c.Admit, c.AdmitBurst = 1e6, 1e6 })
+			pool := x509.NewCertPool()
+			pool.AppendCertsFromPEM(w.files.CA)
+			cfg := w.config(addr(1))
+			m.change(&cfg)
+			limit := perSecond(func() {
+				c, err := tls.Dial("tcp", w.host, &tls.Config{RootCAs: pool})
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				c.Close()
+			})
+			for b.Loop() {
+				c, err := httptransport.Dial(b.Context(), cfg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				c.Close()
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/limit, "ratio")
+		})
+	}
+}

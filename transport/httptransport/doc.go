@@ -25,8 +25,8 @@
 //
 // The server admits so many handshakes a second and tells everybody else when to come back, each at a time of its own; clients wait with full jitter besides. Each connection has a
 // bounded queue: a node that does not read makes its own Send answer ErrBusy, and is dropped when a write has not moved for [ServerConfig.Write]. A connection on which nothing was heard for two and a half
-// times [ServerConfig.KeepAlive] is gone. A newer connection of a node replaces the older one. An idle websocket costs the server one goroutine and about 20 KiB, an idle long poll two
-// goroutines and about 30 KiB.
+// times [ServerConfig.KeepAlive] is gone. A newer connection of a node replaces the older one. An idle websocket costs the server one goroutine and about 17 KiB, an idle long poll two
+// goroutines and about 36 KiB.
 //
 // # Behind a proxy or a load balancer
 //
