@@ -48,6 +48,9 @@ type ActionSpec struct {
 	Open      bool   // takes inputs besides those listed, such as those of an AWS API
 	Internal  bool   // AWS uses it in documents of its own; nobody else can run it
 	NoCancel  bool   // onCancel may not lead to it (A2)
+	Waits     bool   // ends when something outside has happened: a step of it should say for how long (timeoutSeconds)
+	Timeout   int64  // seconds after which a step ends that does not say timeoutSeconds; 0: unknown or none
+	Cap       int64  // seconds after which it ends whatever timeoutSeconds says; 0: none known
 }
 
 // Input returns the description of an input without regard to case; nil when the action has none of that name.

@@ -8,7 +8,16 @@ import (
 
 // Check returns what could be better: warnings and advice, those of Parse included, in the order of their places. A document that was parsed has
 // no findings of severity Error.
-func (d *Document) Check() Findings {
+func (d *Document) Check() Findings { return d.CheckWith(nil) }
+
+// CheckOptions says how far to check. Nil and the zero value are useful.
+type CheckOptions struct {
+	Children Children // other documents, for steps that run them; nil: they are not looked at
+}
+
+// CheckWith is [Document.Check] across documents: with Children it also tells what a document that a step runs would refuse. Such findings can
+// have severity Error.
+func (d *Document) CheckWith(o *CheckOptions) Findings {
 	c := &collector{file: d.File, root: d.Root, text0: d.Source, format: d.Format}
 	c.list = append(c.list, d.notes...)
 	c.declarations(d)
@@ -18,8 +27,13 @@ func (d *Document) Check() Findings {
 	}
 	c.safety(d)
 	c.types(d)
+	c.limits(d)
 	if d.Kind == Automation {
 		c.order(d)
+		c.unused(d)
+	}
+	if o != nil && o.Children != nil {
+		c.children(d, o.Children)
 	}
 	return c.sorted()
 }

@@ -25,14 +25,12 @@ func (c *collector) safety(d *Document) {
 		case "aws:executeScript":
 			c.embedded(d, s)
 		}
-		for i := range s.Inputs.Fields() {
-			f := &s.Inputs.fields[i]
-			if secretName(f.Key) && f.Value.Kind() == String && f.Value.text != "" && f.Value.tmpl == nil {
-				c.at(f.Value, Warning, "secret-plain", "input %s of step %s looks like a secret that anybody who reads the document sees: use a parameter or Parameter Store", clip(f.Key), clip(s.Name))
-			}
-		}
+		c.namedSecrets(s, s.Inputs)
 		c.secure(s)
+		c.sources(s)
+		c.waiting(s)
 	})
+	c.secrets(d.Root)
 }
 
 // secretName reports whether a name promises a secret.
@@ -124,19 +122,7 @@ func (c *collector) noSecure(s *Step, v *Value) {
 
 // types checks that an input which is one placeholder gets a value of a type that it takes (D17).
 func (c *collector) types(d *Document) {
-	outputs := map[string]ParameterType{}
-	d.everyStep(func(s *Step) {
-		if s.spec != nil {
-			for _, o := range s.spec.Outputs {
-				outputs[s.Name+"."+o.Name] = o.Type
-			}
-		}
-		if s.Automation != nil {
-			for _, o := range s.Automation.Outputs {
-				outputs[s.Name+"."+o.Name] = o.Type
-			}
-		}
-	})
+	outputs := d.outputTypes()
 	d.everyStep(func(s *Step) {
 		for _, in := range s.inputs {
 			spec := s.spec.Input(in.name)

@@ -229,7 +229,7 @@ func TestSafety(t *testing.T) {
 {"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"HTTP","sourceInfo":"{\"url\":\"http://example.com/x\",\"password\":\"{{ssm-secure:p}}\"}"}},
 {"action":"aws:runShellScript","name":"b","inputs":{"runCommand":["echo {{ ssm-secure:p }}"],"workingDirectory":"{{ m }}"}},
 {"action":"aws:runDocument","name":"d","inputs":{"documentType":"SSMDocument","documentPath":"AWS-RunShellScript","documentParameters":{"commands":["echo {{ c }}"]}}}]}`)
-	require.Equal(t, []string{"download-plain", "secure-place", "reference-type", "raw-parameter"}, codes(d.Check()))
+	require.Equal(t, []string{"download-plain", "download-digest", "secure-place", "reference-type", "raw-parameter"}, codes(d.Check()))
 	d = parse(t, `{"schemaVersion":"0.3","parameters":{"c":{"type":"String"}},"mainSteps":[{"name":"a","action":"aws:runCommand","inputs":{"DocumentName":"AWS-RunShellScript","Parameters":{"commands":["echo {{ c }}"]}}}]}`)
 	require.Equal(t, []string{"raw-parameter"}, codes(d.Check()))
 }
