@@ -43,7 +43,7 @@ func TestWatchPollsAStoreThatIsNoWatcher(t *testing.T) {
 			<-ch
 			require.Equal(t, store.DefaultPoll, time.Since(start))
 		}
-		time.Sleep(5 * store.DefaultPoll) // signals are merged
+		time.Sleep(5*store.DefaultPoll + store.DefaultPoll/2) // signals are merged
 		<-ch
 		synctest.Wait()
 		require.Empty(t, ch)
