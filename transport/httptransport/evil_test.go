@@ -175,6 +175,7 @@ func TestARecordedSignatureIsRefused(t *testing.T) {
 	_, body = s.post("session", recorded, "")
 	require.Equal(t, byte(2), body[1], "begin anew")
 	require.Equal(t, make([]byte, 32), body[6:], "without a token")
+	require.Eventually(t, func() bool { return w.srv.Stats().Accepted >= 2 }, 10*time.Second, time.Millisecond, "counted after the verdict is sent")
 	require.Equal(t, uint64(2), w.srv.Stats().Accepted, "no second session")
 	// One challenge is good for one guess.
 	resp, body = s.post("challenge", nil, "")
