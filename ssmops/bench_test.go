@@ -11,7 +11,7 @@ import (
 
 // BenchmarkHandler compares an operation over the handler (authentication, JSON both ways) with the service called directly and its result written as JSON, in the same run.
 func BenchmarkHandler(b *testing.B) {
-	w := newWorld(&testing.T{})
+	w := newWorld(b)
 	h := w.api.Handler(byHeader(), nil)
 	var direct, handled time.Duration
 	const batch = 20

@@ -207,3 +207,23 @@ type DeregisterManagedInstanceRequest struct {
 func (a *API) deregisterManagedInstance(ctx context.Context, in *DeregisterManagedInstanceRequest) (any, error) {
 	return nil, a.Nodes.Deregister(ctx, in.InstanceID)
 }
+
+// UpdateManagedInstanceRoleRequest is the request of UpdateManagedInstanceRole.
+type UpdateManagedInstanceRoleRequest struct {
+	InstanceID string `json:"InstanceId"`
+	IamRole    string `json:"IamRole"`
+}
+
+func (a *API) updateManagedInstanceRole(ctx context.Context, in *UpdateManagedInstanceRoleRequest) (any, error) {
+	return nil, a.Nodes.UpdateRole(ctx, in.InstanceID, in.IamRole)
+}
+
+// UpdateInstanceNameRequest is the request of UpdateInstanceName (own).
+type UpdateInstanceNameRequest struct {
+	InstanceID string `json:"InstanceId"`
+	Name       string `json:"Name"`
+}
+
+func (a *API) updateInstanceName(ctx context.Context, in *UpdateInstanceNameRequest) (any, error) {
+	return nil, a.Nodes.UpdateName(ctx, in.InstanceID, in.Name)
+}

@@ -130,6 +130,8 @@ func Operations() []Operation {
 		add(Operation{Name: "DeleteActivation", Summary: "Delete an activation; nodes that registered with it stay.", needs: needsNodes}, (*API).deleteActivation),
 		add(Operation{Name: "DescribeInstanceInformation", Summary: "List nodes with their presence and facts.", needs: needsNodes}, (*API).describeInstanceInformation),
 		add(Operation{Name: "DeregisterManagedInstance", Summary: "Remove a node.", needs: needsNodes}, (*API).deregisterManagedInstance),
+		add(Operation{Name: "UpdateManagedInstanceRole", Summary: "Change the role that is kept with a node.", needs: needsNodes}, (*API).updateManagedInstanceRole),
+		add(Operation{Name: "UpdateInstanceName", Permission: "ssm:UpdateInstanceInformation", Own: true, Summary: "Change the name under which a node is shown.", needs: needsNodes}, (*API).updateInstanceName),
 
 		// Tags.
 		add(Operation{Name: "AddTagsToResource", Summary: "Set tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).addTagsToResource),

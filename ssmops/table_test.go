@@ -42,6 +42,8 @@ func samples() map[string]func(things) any {
 		"GetDocument":                  document, "DescribeDocument": document, "ListDocumentVersions": document, "DeleteDocument": document, "ListDocuments": nothing,
 		"CreateActivation": nothing, "DescribeActivations": nothing, "DescribeInstanceInformation": nothing,
 		"DeleteActivation":          func(x things) any { return m{"ActivationId": x.activation} },
+		"UpdateManagedInstanceRole": func(x things) any { return m{"InstanceId": x.node, "IamRole": "r"} },
+		"UpdateInstanceName":        func(x things) any { return m{"InstanceId": x.node, "Name": "n"} },
 		"DeregisterManagedInstance": func(x things) any { return m{"InstanceId": x.node} },
 		"AddTagsToResource": func(x things) any {
 			return m{"ResourceType": "ManagedInstance", "ResourceId": x.node, "Tags": []m{{"Key": "a", "Value": "b"}}}

@@ -28,7 +28,7 @@ import (
 
 // world is the services over a store in memory, with nodes that answer at once, in a bubble of virtual time.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	ctx      context.Context // of admin
 	api      *API
 	commands *command.Service
@@ -56,7 +56,7 @@ func as(name, tenant string) context.Context {
 }
 
 // newWorld returns a world whose services do not run.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, ctx: as("admin", "")}
 	st := memstore.New()
 	w.log = audit.New(audit.Config{Store: st, Authorize: byName{}})

@@ -87,6 +87,7 @@ func verbs() []verb {
 		{name: "list", args: "", summary: "list commands, the newest first", flags: listFlags, run: (*app).list},
 		{name: "get", args: "COMMAND [NODE]", summary: "show a command, or how it went on one node", run: (*app).get},
 		{name: "nodes", args: "", summary: "list nodes", flags: nodesFlags, run: (*app).nodes, subs: []verb{
+			{name: "rename", args: "NODE NAME", summary: "change the name under which a node is shown", run: (*app).renameNode},
 			{name: "delete", args: "NODE", summary: "remove a node", run: (*app).deleteNode},
 		}},
 		{name: "activations", summary: "codes with which machines register", subs: []verb{

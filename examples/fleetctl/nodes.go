@@ -74,6 +74,14 @@ func (a *app) deleteNode(ctx context.Context, p *parsed) error {
 	return a.call(ctx, "DeregisterManagedInstance", ssmops.DeregisterManagedInstanceRequest{InstanceID: args[0]}, nil)
 }
 
+func (a *app) renameNode(ctx context.Context, p *parsed) error {
+	args, err := p.arg("NODE", "NAME")
+	if err != nil {
+		return err
+	}
+	return a.call(ctx, "UpdateInstanceName", ssmops.UpdateInstanceNameRequest{InstanceID: args[0], Name: args[1]}, nil)
+}
+
 func activationFlags(fs *flag.FlagSet) {
 	fs.Int("limit", 1, "`number` of machines that may register with it, 1 to 1000")
 	fs.Duration("expires", 24*time.Hour, "how long from now, at most 720h")

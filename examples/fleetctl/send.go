@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/fault"
@@ -100,14 +102,29 @@ func (a *app) request(p *parsed) (*ssmops.SendCommandRequest, error) {
 	return r, nil
 }
 
+// sendRequest sends. A request whose answer did not arrive is sent again: its token sees to it that nothing runs twice.
 func (a *app) sendRequest(ctx context.Context, p *parsed) (ssmops.Command, error) {
 	r, err := a.request(p)
 	if err != nil {
 		return ssmops.Command{}, err
 	}
-	var out ssmops.SendCommandResult
-	err = a.call(ctx, "SendCommand", r, &out)
-	return out.Command, err
+	if r.ClientToken == "" {
+		r.ClientToken = rand.Text()
+	}
+	for _, pause := range []time.Duration{300 * time.Millisecond, time.Second, 0} {
+		var out ssmops.SendCommandResult
+		if err = a.call(ctx, "SendCommand", r, &out); err == nil {
+			return out.Command, nil
+		}
+		if k := fault.KindOf(err); k != fault.Unavailable && k != fault.Throttled && k != fault.Unknown || pause == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+	return ssmops.Command{}, err
 }
 
 func (a *app) send(ctx context.Context, p *parsed) error {

@@ -71,12 +71,25 @@ func seconds(s float64) string {
 	return d.Round(time.Second).String()
 }
 
-// json prints v for scripts.
+// json prints v for scripts. What a terminal would act upon is written as \uNNNN, which is the same JSON.
 func (a *app) json(v any) error {
-	e := json.NewEncoder(a.stdout)
+	var b strings.Builder
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	var out strings.Builder
+	for _, r := range b.String() {
+		if s := string(r); r >= 0x7f && fault.Clean(s) != s {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	_, err := io.WriteString(a.stdout, out.String())
+	return err
 }
 
 func (a *app) wantsJSON() bool { return a.conn.format == "json" }
