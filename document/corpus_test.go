@@ -73,6 +73,10 @@ func TestCorpus(t *testing.T) {
 	dir := corpusDir(t)
 	kinds, refused, notes := map[string]int{}, map[string]int{}, map[string]int{}
 	start := time.Now()
+	infos := map[string]document.CodeInfo{}
+	for _, c := range document.Codes() {
+		infos[c.Code] = c
+	}
 	for _, row := range table(t, "MANIFEST.tsv") {
 		path := row["stored_at"]
 		d, err := readDocument(t, filepath.Join(dir, "documents"), path, nil)
@@ -99,6 +103,9 @@ func TestCorpus(t *testing.T) {
 		require.Equal(t, row["schemaVersion"], d.SchemaVersion, path)
 		for _, f := range d.Check() {
 			require.NotEqual(t, document.Error, f.Severity, f)
+			info := infos[f.Code]
+			require.Contains(t, info.Severities, f.Severity, f)
+			require.True(t, info.Fix || len(f.Edits) == 0, f)
 			notes[f.Code]++
 			if os.Getenv("V") == f.Code {
 				t.Log(f)
