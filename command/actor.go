@@ -275,6 +275,10 @@ func (a *actor) load(ctx context.Context) error {
 			}
 		}
 	}
+	// What was asked to stop stops before anything else starts.
+	if err := a.loadCancels(ctx); err != nil {
+		return err
+	}
 	offer, err := message.Marshal(message.KindOffer, message.Offer{Ref: message.Ref{Command: id, Attempt: 1}, Document: a.rec.Request.DocumentName,
 		Needs: a.rec.Needs, ExpiresAt: st.ExpiresAt, Signed: a.rec.Request.RequireSigned})
 	if err != nil {

@@ -76,6 +76,28 @@ func (s *Service) collect(ctx context.Context) {
 	}
 }
 
+// loadCancels puts the stored cancellations of a command into its inbox.
+func (a *actor) loadCancels(ctx context.Context) error {
+	s := a.s
+	var found []item
+	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+		found = found[:0]
+		for e, err := range s.cancels.Scan(ctx, r, todoKey(a.shard.n).Str(todoCancel).Str(a.key.tenant).Str(a.key.id).Range()) {
+			if err != nil {
+				return err
+			}
+			found = append(found, item{ev: Event{Cancel: true, Nodes: e.Value}, cancel: e.Key})
+		}
+		return nil
+	})
+	for _, it := range found {
+		if err := a.put(it); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // look reads what is left of a shard.
 func (s *Service) look(ctx context.Context, shard uint64) (found []left, err error) {
 	prefix := todoKey(shard)
