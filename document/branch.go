@@ -40,7 +40,7 @@ func (c *collector) condition(v *Value, top bool) Condition {
 			continue
 		case f.Key == "And" || f.Key == "Or":
 			if f.Value.Kind() != List || len(f.Value.items) == 0 {
-				c.at(f.Value, Error, "condition", "%s takes a list of conditions", f.Key)
+				c.key(f, Error, "condition", "%s takes a list of conditions: put a dash before each, or brackets around them", f.Key)
 				continue
 			}
 			for _, it := range f.Value.items {
