@@ -149,7 +149,9 @@ func TestBinaryOutputArrivesByteForByte(t *testing.T) { // R26
 	f.run(newRun("c1", script(`printf 'a\377\000\303\050b'; printf '\303' >&2`)))
 	r := f.terminal("c1")
 	require.Equal(t, "a\ufffd\x00\ufffd(b", r.Steps[0].Stdout.Head)
-	f.until("the bytes", func() bool { return string(f.outputs["c10o"]) == "a\xff\x00\xc3(b" && string(f.outputs["c10e"]) == "\xc3" })
+	f.until("the bytes", func() bool {
+		return string(f.outputs["c10o"]) == "a\xff\x00\xc3(b" && string(f.outputs["c10e"]) == "\xc3"
+	})
 }
 
 func TestARebootContinuesTheSameStep(t *testing.T) { // R31, F3
