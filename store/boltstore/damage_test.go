@@ -161,7 +161,7 @@ func TestDamageIsNeverServed(t *testing.T) {
 	good, want := victim(t)
 	dir := t.TempDir()
 	rnd := rand.New(rand.NewPCG(7, 7))
-	flips := 250
+	flips := 120
 	if !testing.Short() {
 		flips = 3000
 	}
@@ -183,7 +183,7 @@ func TestDamageIsNeverServed(t *testing.T) {
 	n = toll{}
 	pages := len(good) / 4096
 	for p := range pages {
-		if testing.Short() && p%9 != 0 {
+		if testing.Short() && p%13 != 0 {
 			continue
 		}
 		survive(t, dir, good[:p*4096], want, fmt.Sprintf("cut after page %d", p), &n)

@@ -72,6 +72,7 @@ func (a anatomy) opened(t *testing.T, logged *bytes.Buffer) (open, check error) 
 }
 
 func TestDamagedStructureIsFound(t *testing.T) {
+	whole := dissect(t)
 	for name, k := range map[string]struct {
 		change func(a anatomy)
 		says   string
@@ -114,7 +115,8 @@ func TestDamagedStructureIsFound(t *testing.T) {
 		}, "not within the page", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := dissect(t)
+			a := whole
+			a.b = bytes.Clone(whole.b)
 			k.change(a)
 			var logged bytes.Buffer
 			open, check := a.opened(t, &logged)
