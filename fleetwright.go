@@ -118,7 +118,7 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.Actions = document.Builtin()
 	}
 	f := &Fleet{cfg: cfg}
-	f.keys = newControllerKeys(cfg.Store, cfg.Codec, seal.NewBox(cfg.Keys, nil), cfg.Rand)
+	f.keys = newControllerKeys(cfg.Store, cfg.Codec, seal.NewBox(cfg.Keys, nil), cfg.Rand, cfg.Now)
 	f.Leases = lease.New(cfg.Store, cfg.Codec, lease.Config{Owner: cfg.Name, TTL: cfg.LeaseTTL, Exclusive: cfg.Exclusive, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 	f.Audit = audit.New(audit.Config{Store: cfg.Store, Codec: cfg.Codec, Writer: cfg.Name, Now: cfg.Now, Authorize: cfg.Authorizer, Log: cfg.Log,
 		Signer: f.keys.signAudit, Verifier: f.keys.verifyAudit})

@@ -2,8 +2,6 @@ package fleetwright
 
 import (
 	"context"
-	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -18,15 +16,17 @@ type hub struct {
 	f          *Fleet
 	transports []transport.Transport
 
-	mu    sync.Mutex
-	peers map[transport.Address]cachedPeer
-	heard map[transport.Address]heard
+	mu     sync.Mutex
+	peers  map[transport.Address]cachedPeer
+	heard  map[transport.Address]heard
+	pinned map[transport.Address]uint64 // the epoch that a node obeys, where it is known
+	forgot uint64                       // counts what forget did
 }
 
 // cachedPeer is a node's public keys. They are read again after peerLife, so that a deregistered node and an old key stop working soon.
 type cachedPeer struct {
 	peer  message.Peer
-	until time.Time
+	since time.Time
 }
 
 // heard is the newest hello of a node, so that a recorded one replayed later gives no sign of life.
@@ -38,13 +38,16 @@ type heard struct {
 
 const (
 	peerLife = 10 * time.Second
-	maxPeers = 200_000
+	// peerDoubt is the age at which keys are read again when a message does not verify with them: another control plane may have taken new ones.
+	peerDoubt = time.Second
+	maxPeers  = 200_000
 	// helloValid is how long the answer to a hello holds.
 	welcomeValid = 2 * time.Minute
 )
 
 func newHub(f *Fleet, ts []transport.Transport) *hub {
-	return &hub{f: f, transports: ts, peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{}}
+	return &hub{f: f, transports: ts, peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{},
+		pinned: map[transport.Address]uint64{}}
 }
 
 // Connected implements command.Sender.
@@ -75,11 +78,11 @@ func (h *hub) Send(ctx context.Context, tenant, node string, kind message.Kind, 
 }
 
 func (h *hub) send(ctx context.Context, via transport.Transport, a transport.Address, kind message.Kind, attempt int, notAfter time.Time, body []byte) error {
-	own, err := h.f.keys.get(ctx, a.Tenant)
+	peer, err := h.peer(ctx, a)
 	if err != nil {
 		return err
 	}
-	peer, err := h.peer(ctx, a)
+	own, err := h.own(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -93,11 +96,17 @@ func (h *hub) send(ctx context.Context, via transport.Transport, a transport.Add
 
 // peer returns a node's keys, or message.ErrUnknownSender.
 func (h *hub) peer(ctx context.Context, a transport.Address) (message.Peer, error) {
+	return h.peerOf(ctx, a, peerLife)
+}
+
+// peerOf returns a node's keys, not older than the age.
+func (h *hub) peerOf(ctx context.Context, a transport.Address, age time.Duration) (message.Peer, error) {
 	now := h.f.cfg.Now()
 	h.mu.Lock()
 	c, ok := h.peers[a]
+	forgot := h.forgot
 	h.mu.Unlock()
-	if ok && now.Before(c.until) {
+	if ok && now.Sub(c.since).Abs() < age {
 		return c.peer, nil
 	}
 	nodes, err := h.f.Nodes.Nodes(ctx, a.Tenant, []string{a.Name})
@@ -109,13 +118,17 @@ func (h *hub) peer(ctx context.Context, a transport.Address) (message.Peer, erro
 	if len(nodes) == 0 || len(nodes[0].SignKey) == 0 {
 		delete(h.peers, a)
 		delete(h.heard, a)
+		delete(h.pinned, a)
 		return message.Peer{}, message.ErrUnknownSender
 	}
 	p := message.Peer{Tenant: a.Tenant, Name: a.Name, SignKey: nodes[0].SignKey, SealKey: nodes[0].SealKey}
+	if forgot != h.forgot {
+		return p, nil // perhaps read before the change; the next one reads again
+	}
 	if len(h.peers) >= maxPeers {
 		clear(h.peers)
 	}
-	h.peers[a] = cachedPeer{p, now.Add(peerLife)}
+	h.peers[a] = cachedPeer{p, now}
 	return p, nil
 }
 
@@ -138,28 +151,36 @@ func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Mes
 	if to != message.Controller || tenant != m.From.Tenant {
 		return message.ErrNotForMe
 	}
-	own, err := h.f.keys.get(ctx, tenant)
+	e, by, err := h.open(ctx, tenant, m.Data, peerLife)
+	if errors.Is(err, message.ErrBadSignature) {
+		h.f.keys.doubt(tenant, peerDoubt)
+		e, by, err = h.open(ctx, tenant, m.Data, peerDoubt)
+	}
 	if err != nil {
 		return err
 	}
-	e, err := own.id.Open(m.Data, func(name string) (message.Peer, error) {
-		return h.peer(ctx, transport.Address{Tenant: tenant, Name: name})
-	}, h.f.cfg.Now(), h.f.cfg.Skew)
-	if err != nil {
+	from := transport.Address{Tenant: tenant, Name: e.From}
+	switch e.Kind {
+	case message.KindHello:
+		hello, err := message.Unmarshal[message.Hello](e)
+		if err != nil {
+			return err
+		}
+		return h.hello(ctx, via, from, &e, &hello, by)
+	case message.KindPinned:
+		if err := h.obeys(ctx, from, by, false); err != nil {
+			return err
+		}
+		return h.lead(ctx, via, from)
+	}
+	if err := h.obeys(ctx, from, by, false); err != nil {
 		return err
 	}
-	if e.Kind != message.KindHello {
-		return h.f.Commands.Handle(ctx, tenant, e.From, e)
-	}
-	hello, err := message.Unmarshal[message.Hello](e)
-	if err != nil {
-		return err
-	}
-	return h.hello(ctx, via, transport.Address{Tenant: tenant, Name: e.From}, &e, &hello)
+	return h.f.Commands.Handle(ctx, tenant, e.From, e)
 }
 
 // hello notes that a node is there, answers, and has what waits for it sent.
-func (h *hub) hello(ctx context.Context, via transport.Transport, a transport.Address, e *message.Envelope, hello *message.Hello) error {
+func (h *hub) hello(ctx context.Context, via transport.Transport, a transport.Address, e *message.Envelope, hello *message.Hello, by uint64) error {
 	h.mu.Lock()
 	was, ok := h.heard[a]
 	if ok && (was.session == hello.Session && hello.Seq <= was.seq || was.session != hello.Session && e.NotBefore.Before(was.sent)) {
@@ -168,6 +189,9 @@ func (h *hub) hello(ctx context.Context, via transport.Transport, a transport.Ad
 	}
 	h.heard[a] = heard{hello.Session, hello.Seq, e.NotBefore}
 	h.mu.Unlock()
+	if err := h.obeys(ctx, a, by, true); err != nil {
+		return err
+	}
 	now := h.f.cfg.Now()
 	if err := h.f.Nodes.Seen(ctx, a.Tenant, a.Name, nil, now); err != nil {
 		return err
@@ -188,32 +212,5 @@ func (h *hub) hello(ctx context.Context, via transport.Transport, a transport.Ad
 	}
 	err = h.send(ctx, via, a, message.KindWelcome, 0, now.Add(welcomeValid), body)
 	h.f.Commands.Heard(a.Tenant, a.Name, hello.First)
-	return err
-}
-
-// NodeKey returns a node's public key for a transport that authenticates its peers (httptransport.ServerConfig.Key). An unknown node is transport.ErrRefused.
-func (f *Fleet) NodeKey(ctx context.Context, a transport.Address) (ed25519.PublicKey, error) {
-	p, err := f.hub.peer(ctx, a)
-	if errors.Is(err, message.ErrUnknownSender) {
-		return nil, transport.ErrRefused
-	}
-	if err != nil {
-		return nil, err
-	}
-	return ed25519.PublicKey(p.SignKey), nil
-}
-
-// Enroll registers a node over a transport that can carry a question of somebody without an identity (httptransport.ServerConfig.Enroll): body is the JSON of
-// message.RegisterRequest, the answer that of message.RegisterResponse.
-func (f *Fleet) Enroll(ctx context.Context, _ string, body []byte) ([]byte, error) {
-	const op = "fleetwright.Enroll"
-	var req message.RegisterRequest
-	if err := json.Unmarshal(body, &req); err != nil {
-		return nil, fault.New(op, fault.Validation, "the request is no JSON of a registration")
-	}
-	resp, err := f.Nodes.Register(ctx, req)
-	if err != nil {
-		return nil, fault.Wrap(op, err)
-	}
-	return json.Marshal(resp)
+	return errors.Join(err, h.lead(ctx, via, a))
 }

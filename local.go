@@ -7,6 +7,7 @@ import (
 	"github.com/fleetwright/fleetwright/action"
 	"github.com/fleetwright/fleetwright/agent"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/transport"
 )
@@ -17,6 +18,21 @@ type LocalAgent struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
+	agent  *agent.Agent
+}
+
+// RotateKeys gives the agent's node new keys; see agent.Agent.RotateKeys.
+func (a *LocalAgent) RotateKeys(ctx context.Context) error { return a.agent.RotateKeys(ctx) }
+
+// enroller registers nodes and gives them new keys, as Fleet.Enroll does, within this process.
+type enroller struct{ f *Fleet }
+
+func (e enroller) Register(ctx context.Context, r message.RegisterRequest) (message.RegisterResponse, error) {
+	return e.f.Nodes.Register(ctx, r)
+}
+
+func (e enroller) Rotate(ctx context.Context, r message.RotateRequest) (message.RotateResponse, error) {
+	return e.f.RotateNodeKeys(ctx, r)
 }
 
 // Stop ends the agent and returns when it has ended, with the error that ended it earlier, if one did. Its node stays registered.
@@ -59,18 +75,18 @@ func (f *Fleet) StartAgent(ctx context.Context, name string, o *LocalOptions) (*
 		if aerr != nil {
 			return nil, fault.Wrap(op, aerr)
 		}
-		me, err = agent.Register(ctx, agent.RegistrarFunc(f.Nodes.Register), dir, act.ID, act.Code, nil)
+		me, err = agent.Register(ctx, enroller{f}, dir, act.ID, act.Code, nil)
 	}
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
 	conn := f.local.Node(transport.Address{Tenant: me.Tenant, Name: me.ID})
-	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: set, Log: f.cfg.Log, Now: f.cfg.Now})
+	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: set, Rotator: enroller{f}, Log: f.cfg.Log, Now: f.cfg.Now})
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &LocalAgent{ID: me.ID, cancel: cancel, done: make(chan struct{})}
+	l := &LocalAgent{ID: me.ID, cancel: cancel, done: make(chan struct{}), agent: a}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stop == nil {

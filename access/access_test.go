@@ -16,7 +16,7 @@ import (
 func TestActionsAreATable(t *testing.T) {
 	all := access.Actions()
 	require.True(t, slices.IsSortedFunc(all, func(a, b access.Action) int { return strings.Compare(a.Name, b.Name) }), "sorted, so that a row is found")
-	form := regexp.MustCompile(`^(ssm|resource-groups|cloudtrail):[A-Z][A-Za-z]+$`)
+	form := regexp.MustCompile(`^(ssm|resource-groups|cloudtrail|fleetwright):[A-Z][A-Za-z]+$`)
 	reads := regexp.MustCompile(`:(Get|List|Describe|Lookup)`)
 	for i, a := range all {
 		require.Regexp(t, form, a.Name)

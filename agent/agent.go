@@ -36,6 +36,9 @@ type Config struct {
 	Reboot func(context.Context) error
 	Region string // what scripts find in AWS_SSM_REGION_NAME
 
+	// Rotator lets RotateKeys, and a rotation that an earlier life left unanswered, reach the control plane. Without it the node's keys stay as they are.
+	Rotator Rotator
+
 	Store   Store // the journal; nil is files below Node.Dir
 	MinFree int64 // bytes of disk below which nothing new starts and no more output is kept; default 32 MiB, negative: never mind
 
@@ -52,6 +55,10 @@ type Agent struct {
 	log    *slog.Logger
 	health atomic.Pointer[Health]
 	ran    atomic.Bool
+
+	ring      *keyring
+	rotations chan chan error
+	over      chan struct{} // closed when Run returns
 }
 
 // New returns an agent that does nothing yet. Errors are ValidationException: something required is missing.
@@ -96,7 +103,10 @@ func New(cfg Config) (*Agent, error) {
 	if e.Actions == nil {
 		e.Actions = known(cfg.Actions)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log.With("node", cfg.Node.ID)}
+	a := &Agent{cfg: cfg, log: cfg.Log.With("node", cfg.Node.ID), ring: cfg.Node.ring, rotations: make(chan chan error), over: make(chan struct{})}
+	if a.ring == nil {
+		a.ring = newKeyring(cfg.Node)
+	}
 	a.health.Store(&Health{})
 	return a, nil
 }
@@ -128,6 +138,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	const op = "agent.Run"
 	if a.ran.Swap(true) {
 		return fault.New(op, fault.Validation, "this agent has run already: make another")
+	}
+	defer close(a.over)
+	if a.ring.pending() && a.cfg.Rotator == nil {
+		return fault.New(op, fault.Validation, "%w", errNoRotator)
 	}
 	d, err := openDir(a.cfg.Node.Dir)
 	if err != nil {
@@ -166,7 +180,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	cfg := a.cfg.Engine
 	cfg.Session = message.NewID(nil)
-	cfg.Epoch = max(epoch, a.cfg.Node.Epoch)
+	_, pinned := a.ring.pinned()
+	cfg.Epoch = max(epoch, pinned)
 	cfg.Facts = a.facts()
 	l.engine = NewEngine(cfg, entries)
 	err = l.run(ctx, entries)

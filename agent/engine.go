@@ -87,6 +87,9 @@ type Engine struct {
 	broken                      time.Time // until when the journal is taken to be unwritable
 	wrote                       bool      // the last Step had Journal effects
 
+	pinnedAt   time.Time // when the control plane was last told which of its keys are obeyed
+	pinnedTold uint64
+
 	rebooting bool // the Reboot effect was given
 	ids       uint64
 
@@ -206,6 +209,8 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.cfg.Facts, e.hello.facts, e.hello.due = ev.Facts, true, now
 	case Room:
 		e.noRoom = !ev.OK
+	case KeysPinned:
+		e.pinned(now, ev.Epoch)
 	case Stopping:
 		e.stopping = true
 	}
@@ -295,7 +300,7 @@ func (e *Engine) Next() (t time.Time, ok bool) {
 		if e.connected {
 			if c.wantsReport() {
 				add(c.reportAt)
-			} else if c.grew && !c.terminal() {
+			} else if c.grew && !c.terminal() && c.acked >= c.Seq {
 				add(c.liveAt)
 			}
 			for _, u := range c.streams {

@@ -78,6 +78,9 @@ type FactsChanged struct{ Facts message.Facts }
 // Room tells whether the disk has room for new commands. An engine assumes it has.
 type Room struct{ OK bool }
 
+// KeysPinned: the control plane's keys of the epoch are the ones that this node obeys, and the control plane does not know yet.
+type KeysPinned struct{ Epoch uint64 }
+
 // Stopping: the agent shuts down. Running steps are stopped and end as Interrupted; nothing else starts.
 type Stopping struct{}
 
@@ -94,6 +97,7 @@ func (JournalFailed) event() {}
 func (RebootFailed) event()  {}
 func (FactsChanged) event()  {}
 func (Room) event()          {}
+func (KeysPinned) event()    {}
 func (Stopping) event()      {}
 func (Tick) event()          {}
 

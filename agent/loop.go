@@ -76,6 +76,7 @@ func (l *loop) run(ctx context.Context, entries []Entry) error {
 		}
 	})
 	helpers.Go(func() { l.presence(life) })
+	helpers.Go(func() { l.rotator(life) })
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -314,19 +315,18 @@ func (l *loop) reboot(ctx context.Context) {
 
 // receive verifies a message and hands it to the engine.
 func (l *loop) receive(ctx context.Context, m transport.Message) {
-	env, err := l.cfg.Node.Codec.Open(m.Data, l.peer, l.cfg.Now(), anyTime)
-	if err != nil {
+	env, err := l.ring.open(m.Data, l.cfg.Now())
+	switch {
+	case errors.Is(err, errFormer): // the confirmation was lost
+		_, epoch := l.ring.pinned()
+		l.post(KeysPinned{epoch})
+	case err != nil:
 		l.log.Warn("a message was refused", "error", err)
-		return
+	case env.Kind == message.KindKeys:
+		l.follow(env)
+	default:
+		l.post(Received{env})
 	}
-	l.post(Received{env})
-}
-
-func (l *loop) peer(name string) (message.Peer, error) {
-	if name != message.Controller {
-		return message.Peer{}, message.ErrUnknownSender
-	}
-	return l.cfg.Node.Controller, nil
 }
 
 // presence tells the engine of the transport's connections. Where the transport knows of none, a hello from time to time finds out.
@@ -392,7 +392,7 @@ func (l *loop) send(ctx context.Context, eff Effect) {
 		return
 	}
 	env.Epoch = l.Health().Epoch
-	data, err := l.cfg.Node.Codec.Seal(l.cfg.Node.Controller, env)
+	data, err := l.ring.seal(env)
 	if err != nil {
 		l.log.Error("a message could not be sealed", "kind", env.Kind, "error", err)
 		return

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,13 +23,30 @@ type Node struct {
 	Tenant, ID string        // who it is
 	Codec      message.Codec // signs, seals and opens: *message.Identity, or message.Plain where the channel is trusted
 	Controller message.Peer  // the control plane's keys, pinned
-	Epoch      uint64        // of the control plane's keys at registration
+	Epoch      uint64        // of those keys
+
+	ring *keyring // of Load
 }
 
-// Identity returns the node's keys, for a transport that authenticates with them; nil when Codec is no identity.
+// Identity returns the node's present keys; nil when Codec has none. A transport that authenticates with them takes Signer instead.
 func (n *Node) Identity() *message.Identity {
+	if n.ring != nil {
+		return n.ring.identity()
+	}
 	id, _ := n.Codec.(*message.Identity)
 	return id
+}
+
+// Signer returns the node's key for a transport that authenticates with it and asks at each connect, such as httptransport: it signs with the key that is in force then, and with
+// none while a rotation is not decided. It is nil when the node has no keys.
+func (n *Node) Signer() crypto.Signer {
+	switch {
+	case n.ring != nil:
+		return signer{n.ring}
+	case n.Identity() != nil:
+		return n.Identity().Signer()
+	}
+	return nil
 }
 
 // Registrar is the seam for registering: one question and one answer. A repeat of a request with the same token and keys must give the same node.
@@ -44,22 +62,33 @@ func (f RegistrarFunc) Register(ctx context.Context, r message.RegisterRequest) 
 	return f(ctx, r)
 }
 
-// RegisterOver returns a Registrar that sends requests and reads answers as JSON over post, such as httptransport.Enroll.
-func RegisterOver(post func(ctx context.Context, body []byte) ([]byte, error)) Registrar {
-	return RegistrarFunc(func(ctx context.Context, r message.RegisterRequest) (out message.RegisterResponse, err error) {
-		body, err := json.Marshal(&r)
-		if err != nil {
-			return out, fault.Wrap("agent.Register", err)
-		}
-		answer, err := post(ctx, body)
-		if err != nil {
-			return out, err
-		}
-		if err := json.Unmarshal(answer, &out); err != nil {
-			return out, fault.New("agent.Register", fault.Validation, "the control plane's answer is not understood: %w", err)
-		}
-		return out, nil
-	})
+// Enroller is what RegisterOver returns: it registers nodes and gives them new keys.
+type Enroller interface {
+	Registrar
+	Rotator
+}
+
+// RegisterOver returns a Registrar and Rotator that sends requests and reads answers as JSON over post, such as httptransport.Enroll.
+func RegisterOver(post func(ctx context.Context, body []byte) ([]byte, error)) Enroller {
+	return over(post)
+}
+
+type over func(ctx context.Context, body []byte) ([]byte, error)
+
+// Register implements Registrar.
+func (p over) Register(ctx context.Context, r message.RegisterRequest) (out message.RegisterResponse, err error) {
+	body, err := json.Marshal(&r)
+	if err != nil {
+		return out, fault.Wrap("agent.Register", err)
+	}
+	answer, err := p(ctx, body)
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		return out, fault.New("agent.Register", fault.Validation, "the control plane's answer is not understood: %w", err)
+	}
+	return out, nil
 }
 
 // RegisterOptions are options of Register; nil is the zero value.
@@ -86,6 +115,10 @@ type nodeState struct {
 	Seed       []byte       `json:"seed"`
 	Controller message.Peer `json:"controller"`
 	Epoch      uint64       `json:"epoch"`
+
+	Serial uint64        `json:"serial,omitempty"` // of the seed; 0 is 1
+	Next   []byte        `json:"next,omitempty"`   // seed of the keys that the control plane was asked to take, and may have taken
+	Before *message.Peer `json:"before,omitempty"` // the control plane's keys before the pinned ones
 }
 
 type pendingState struct {
@@ -110,6 +143,24 @@ func Load(dir string) (*Node, error) {
 		return nil, fault.New(op, fault.ServiceUnavailable, "the node's keys cannot be read: %w", err)
 	}
 	defer clear(b)
+	ring, err := ringOf(b, dir)
+	if err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	ring.write = func(data []byte) error {
+		d, err := openDir(dir)
+		if err != nil {
+			return err
+		}
+		defer d.root.Close() //nolint:errcheck // what was written was synced
+		return writeFile(d, nodeFile, data)
+	}
+	return &Node{Dir: dir, Tenant: ring.own.Tenant(), ID: ring.own.Name(), Codec: ring, Controller: ring.controller, Epoch: ring.epoch, ring: ring}, nil
+}
+
+// ringOf reads a node's file; dir is for errors.
+func ringOf(b []byte, dir string) (*keyring, error) {
+	const op = "agent.Load"
 	var st nodeState
 	if err := json.Unmarshal(b, &st); err != nil || st.Version != 1 {
 		return nil, fault.New(op, fault.DataCorrupt, "%s in %s is not what an agent writes: restore it, or remove it and register anew", nodeFile, dir)
@@ -122,19 +173,38 @@ func Load(dir string) (*Node, error) {
 	if err := st.Controller.Validate(); err != nil {
 		return nil, fault.New(op, fault.DataCorrupt, "the pinned keys in %s are damaged: %w", dir, err)
 	}
-	return &Node{Dir: dir, Tenant: st.Tenant, ID: st.Node, Codec: id, Controller: st.Controller, Epoch: st.Epoch}, nil
+	ring := &keyring{codec: id, own: id, serial: max(1, st.Serial), controller: st.Controller, epoch: st.Epoch}
+	if st.Next != nil {
+		ring.next, err = message.IdentityFromSeed(st.Tenant, st.Node, secret.New(st.Next))
+		clear(st.Next)
+		if err != nil {
+			return nil, fault.New(op, fault.DataCorrupt, "the node's new keys in %s are damaged: %w", dir, err)
+		}
+		ring.hold()
+	}
+	if st.Before != nil {
+		ring.before = *st.Before
+	}
+	return ring, nil
 }
 
 // Register returns the node of the directory, registering it first when there is none. Keys are made here and never leave the machine. Before the first try they are stored with a random
 // token, so that any crash and any lost answer end in the same node however often Register is called; one file of mode 0600 then holds everything. It tries again while the control
-// plane is away, until ctx ends; an error of another kind (a wrong code, a used-up activation) is returned at once.
+// plane is away, until ctx ends; an error of another kind (a wrong code, a used-up activation) is returned at once. A rotation of a registered node's keys
+// that was not answered is settled first, when reg is a Rotator too.
 func Register(ctx context.Context, reg Registrar, dir, activationID string, code secret.Value, o *RegisterOptions) (*Node, error) {
 	const op = "agent.Register"
-	if n, err := Load(dir); err == nil || fault.CodeOf(err) != fault.DoesNotExist {
-		return n, err
-	}
 	if o == nil {
 		o = &RegisterOptions{}
+	}
+	if n, err := Load(dir); err == nil || fault.CodeOf(err) != fault.DoesNotExist {
+		if r, ok := reg.(Rotator); ok && err == nil && n.ring.pending() {
+			if err := rotateAt(ctx, r, dir, &RotateOptions{Retry: o.Retry}, false); err != nil {
+				return nil, err
+			}
+			return Load(dir)
+		}
+		return n, err
 	}
 	d, err := openDir(dir)
 	if err != nil {

@@ -16,11 +16,13 @@ const (
 	KindCancel  Kind = "cancel"  // Cancel: stop it
 	KindAck     Kind = "ack"     // Ack: a report is durable here, forget it
 	KindWelcome Kind = "welcome" // Welcome: answer to a hello
+	KindKeys    Kind = "keys"    // Keys: the control plane's next keys
 	// Node to control plane.
 	KindHello  Kind = "hello"  // Hello: I am here (also the heartbeat)
 	KindReady  Kind = "ready"  // Ready: answer to an offer
 	KindReport Kind = "report" // Report: how far a command is
 	KindOutput Kind = "output" // Output: a piece of a step's output
+	KindPinned Kind = "pinned" // Pinned: the control plane's next keys are the ones that this node obeys
 )
 
 // Ref names one attempt of one command on the node that a message is from or to.
@@ -177,7 +179,7 @@ type Output struct {
 // MaxPiece is the largest Output.Data.
 const MaxPiece = 96 << 10
 
-// RegisterRequest asks for a node id with a hybrid activation, or again for the same node with a new key when Node is set (rotation, signed by the old key).
+// RegisterRequest asks for a node id with a hybrid activation.
 type RegisterRequest struct {
 	ActivationID   string `json:"activationId"`
 	ActivationCode string `json:"activationCode"`

@@ -47,6 +47,8 @@ func TestBodiesRoundTrip(t *testing.T) {
 	roundTrip(t, message.KindWelcome, message.Welcome{Session: "s", Seq: 1, Time: t0, Heartbeat: time.Minute})
 	roundTrip(t, message.KindReport, message.Report{Ref: ref, Seq: 2, Detail: message.DetailSuccess, Started: t0, Ended: t0, Steps: []message.StepReport{{Name: "one", Status: message.Success,
 		Stdout: message.Stream{Head: "hi\u2028", Size: 5}, Started: t0}}})
+	roundTrip(t, message.KindKeys, message.Keys{Tenant: "default", Epoch: 2, SignKey: []byte{1}, SealKey: []byte{2}, Signature: []byte{3}, Proof: []byte{4}})
+	roundTrip(t, message.KindPinned, message.Pinned{Epoch: 2})
 	roundTrip(t, message.KindOutput, message.Output{Ref: ref, Step: 1, Stderr: true, Offset: 7, Data: []byte{0, 0xff}})
 }
 
@@ -93,7 +95,7 @@ func TestMarshalRefusesWhatNoEnvelopeHolds(t *testing.T) {
 }
 
 func TestEveryKindIsKnownOnce(t *testing.T) {
-	for _, k := range []message.Kind{message.KindOffer, message.KindRun, message.KindCancel, message.KindAck, message.KindWelcome, message.KindHello, message.KindReady, message.KindReport, message.KindOutput} {
+	for _, k := range []message.Kind{message.KindOffer, message.KindRun, message.KindCancel, message.KindAck, message.KindWelcome, message.KindHello, message.KindReady, message.KindReport, message.KindOutput, message.KindKeys, message.KindPinned} {
 		require.True(t, k.Known(), k)
 	}
 	for _, k := range []message.Kind{"", "dance", "Run", "run "} {

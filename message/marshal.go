@@ -29,6 +29,10 @@ func kindOf(body any) Kind {
 		return KindReport
 	case Output, *Output:
 		return KindOutput
+	case Keys, *Keys:
+		return KindKeys
+	case Pinned, *Pinned:
+		return KindPinned
 	}
 	return ""
 }

@@ -184,32 +184,14 @@ func tokenName(req message.RegisterRequest) string {
 }
 
 // RotationContext is the context of the signatures of a Rotation.
-const RotationContext = "fleetwright node key rotation v1"
+const RotationContext = message.RotationContext
 
 // Rotation gives a node new keys.
-type Rotation struct {
-	Tenant, Node     string
-	SignKey, SealKey []byte // the new ones
-	Serial           uint64 // of the new keys: one more than that of the present ones, which begin with 1
-	Signature        []byte // of Message, by the present key
-	Proof            []byte // of Message, by the new key
-}
-
-// Message returns what both signatures cover.
-func (r Rotation) Message() []byte {
-	var b []byte
-	for _, p := range [][]byte{[]byte(r.Tenant), []byte(r.Node), r.SignKey, r.SealKey} {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(p))), p...)
-	}
-	return binary.BigEndian.AppendUint64(b, r.Serial)
-}
+type Rotation = message.Rotation
 
 // NewRotation returns a rotation from one identity of a node to the next, signed by both.
 func NewRotation(old, next *message.Identity, serial uint64) Rotation {
-	p := next.Public()
-	r := Rotation{Tenant: old.Tenant(), Node: old.Name(), SignKey: p.SignKey, SealKey: p.SealKey, Serial: serial}
-	r.Signature, r.Proof = old.Sign(RotationContext, r.Message()), next.Sign(RotationContext, r.Message())
-	return r
+	return message.NewRotation(old, next, serial)
 }
 
 // ActionRotate is the action of audit entries of rotations. No authorizer is asked: the present key's signature is the right.
