@@ -22,7 +22,7 @@ func (c *clock) welcome(now, sent, plane time.Time) {
 // atLeast takes a time that the control plane's clock showed before now.
 func (c *clock) atLeast(now, plane time.Time) {
 	if c.earliest(now).Before(plane) {
-		c.local, c.plane, c.rtt = now, plane, 0
+		c.local, c.plane, c.rtt = now, plane, max(0, c.latest(now).Sub(plane)) // what it may show at most stays
 	}
 }
 

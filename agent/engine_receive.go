@@ -145,7 +145,7 @@ func (e *Engine) run(now time.Time, r *message.Run) {
 	c.reportAt = now
 	e.add(c)
 	if e.expired(now, c) {
-		e.end(now, c, message.DetailCancelled, reasonDeadline+" before it started", -1)
+		e.endExpired(now, c)
 		return
 	}
 	p, err := makePlan(r, e.cfg.Platform, e.cfg.Actions)

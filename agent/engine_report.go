@@ -135,17 +135,18 @@ func (u *upload) confirm(now time.Time, off int64) {
 // restart begins again after the last confirmed byte.
 func (u *upload) restart(now time.Time) { u.sent, u.nextAt, u.backoff = u.acked, now, firstResend }
 
-// wantsReport reports whether the control plane lacks the newest report.
+// wantsReport reports whether the control plane lacks the newest report. One that the journal could not take is told only when it is the end: the numbers of reports would
+// begin again after a crash.
 func (c *command) wantsReport() bool {
 	if c.terminal() {
 		return !c.Final
 	}
-	return c.acked < c.Seq
+	return c.acked < c.Seq && (!c.dirty || c.listed)
 }
 
 // sendReport sends the newest report when it is due: at once after a change, then again until it is confirmed; and while a step runs, what it has written lately.
 func (e *Engine) sendReport(now time.Time, c *command) {
-	if !c.wantsReport() && c.grew && !c.terminal() && !now.Before(c.liveAt) {
+	if c.acked >= c.Seq && c.grew && !c.terminal() && !now.Before(c.liveAt) {
 		c.live = min(max(2*c.live, firstLive), lastLive)
 		c.changed(now)
 		c.liveAt = now.Add(c.live)

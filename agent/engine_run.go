@@ -38,9 +38,16 @@ func (e *Engine) deadlines(now time.Time, c *command) {
 		if !c.stepDue.IsZero() && !now.Before(c.stepDue) {
 			e.stop(now, c, errTimeout)
 		}
-	case e.expired(now, c) && c.begun():
-		e.end(now, c, message.DetailExecutionTimedOut, reasonDeadline, -1)
 	case e.expired(now, c):
+		e.endExpired(now, c)
+	}
+}
+
+// endExpired ends a command in which nothing runs because its deadline passed.
+func (e *Engine) endExpired(now time.Time, c *command) {
+	if c.begun() {
+		e.end(now, c, message.DetailExecutionTimedOut, reasonDeadline, -1)
+	} else {
 		e.end(now, c, message.DetailCancelled, reasonDeadline+" before it started", -1)
 	}
 }
@@ -114,7 +121,11 @@ func (e *Engine) proceed(now time.Time, c *command) {
 			c.record(now, d.Step, action.Unrun(c.plan.Rules[d.Step], d))
 			continue
 		}
-		if !e.mayStart() {
+		switch {
+		case e.expired(now, c):
+			e.endExpired(now, c)
+			return
+		case !e.mayStart():
 			return
 		}
 		e.startStep(now, c, d.Step)
@@ -156,9 +167,10 @@ func (c *command) record(now time.Time, i int, o action.Outcome) {
 	c.dirty = true
 }
 
-// changed notes that there is something new to report.
+// changed notes that there is something new to report. What is new is journaled at once, also soon after a failure: what follows from it may depend on it.
 func (c *command) changed(now time.Time) {
 	c.Seq++
+	c.journal = time.Time{}
 	c.reportAt, c.backoff, c.grew = now, 0, false
 }
 
@@ -297,7 +309,7 @@ func (e *Engine) rebootIfQuiet() {
 		case c.terminal() || !c.begun():
 		case c.Reboot && c.Boot == e.bootID:
 			c.Asked++
-			c.dirty = true
+			c.dirty, c.journal = true, time.Time{}
 		case !c.Reboot: // between two steps: this restart is known of, so the command goes on after it
 			c.Boot, c.dirty = "", true
 		}
