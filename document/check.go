@@ -15,8 +15,8 @@ type CheckOptions struct {
 	Children Children // other documents, for steps that run them; nil: they are not looked at
 }
 
-// CheckWith is [Document.Check] across documents: with Children it also tells what a document that a step runs would refuse. Such findings can
-// have severity Error.
+// CheckWith is [Document.Check] across documents: with Children it also tells what a document that a step runs would refuse. Where
+// documents cannot run each other at all (child-kind, child-cycle, child-depth) such a finding has severity Error.
 func (d *Document) CheckWith(o *CheckOptions) Findings {
 	c := &collector{file: d.File, root: d.Root, text0: d.Source, format: d.Format}
 	c.list = append(c.list, d.notes...)

@@ -124,7 +124,7 @@ func (c *collector) arguments(d *Document, s *Step, k *call, child *Document, ty
 		f := &k.params.fields[i]
 		p, ok := child.Parameter(f.Key)
 		if !ok {
-			at := c.key(f, Error, "child-parameter", "document %s has no parameter %s; it has %s", name, clip(f.Key), clip(child.declared()))
+			at := c.key(f, Warning, "child-parameter", "document %s has no parameter %s; it has %s", name, clip(f.Key), clip(child.declared()))
 			if best := closest(f.Key, child.parameterNames()); best != "" {
 				at.Message += "; did you mean " + clip(best) + "?"
 				c.rename(at, k.params, f, best)
@@ -136,7 +136,7 @@ func (c *collector) arguments(d *Document, s *Step, k *call, child *Document, ty
 	swept := s.given("TargetParameterName")
 	if swept.Kind() == String && swept.tmpl == nil {
 		if _, ok := child.Parameter(swept.text); !ok {
-			c.at(swept, Error, "child-parameter", "document %s has no parameter %s; it has %s", name, clip(swept.text), clip(child.declared()))
+			c.at(swept, Warning, "child-parameter", "document %s has no parameter %s; it has %s", name, clip(swept.text), clip(child.declared()))
 		}
 	}
 	if s.given("TargetMaps") != nil {
@@ -151,7 +151,7 @@ func (c *collector) arguments(d *Document, s *Step, k *call, child *Document, ty
 		if at == nil {
 			at = k.name
 		}
-		c.at(at, Error, "child-parameter", "document %s needs parameter %s, which step %s does not give", name, p.Name, clip(s.Name))
+		c.at(at, Warning, "child-parameter", "document %s needs parameter %s, which step %s does not give", name, p.Name, clip(s.Name))
 	}
 }
 
@@ -178,7 +178,7 @@ func (c *collector) argument(d *Document, f *Field, p *Parameter, child string, 
 		if len(trial.list) > 0 {
 			why = ": " + trial.list[0].Message
 		}
-		c.at(v, Error, "child-value", "document %s does not take this for parameter %s%s", child, p.Name, why)
+		c.at(v, Warning, "child-value", "document %s does not take this for parameter %s%s", child, p.Name, why)
 	}
 }
 

@@ -3,6 +3,7 @@ package document
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 
 // mutations break a valid document each in one way: what is done, to what (a path below), the new value (JSON) or key, and the code and path
 // of the finding that must name the place ("" is the path that was changed).
-var mutations = []struct{ file, do, path, to, code, at string }{
+type mutation struct{ file, do, path, to, code, at string }
+
+var mutations = []mutation{
 	// Command
 	{"logship.json", "set", "schemaVersion", `"2.1"`, "schema-unknown", ""},
 	{"logship.json", "set", "schemaVersion", `"3.0"`, "schema-unknown", ""},
@@ -142,7 +145,11 @@ func find(t *testing.T, root *Value, path string) (ref, string) {
 			require.NoError(t, err)
 			r.index, at = n, at+"["+part+"]"
 		} else {
-			at += "." + part
+			if plainKey(part) {
+				at += "." + part
+			} else {
+				at += "[" + strconv.Quote(part) + "]"
+			}
 			for i := range v.fields {
 				if v.fields[i].Key == part {
 					r.index = i
@@ -160,7 +167,7 @@ func find(t *testing.T, root *Value, path string) (ref, string) {
 // TestMutations: the checker names the right place of nearly every planted error (98 %).
 func TestMutations(t *testing.T) {
 	planted, found := map[string]int{}, map[string]int{}
-	for _, m := range mutations {
+	for _, m := range slices.Concat(mutations, moreMutations) {
 		src, err := os.ReadFile("testdata/" + m.file)
 		require.NoError(t, err)
 		base, err := Parse(src, nil)
@@ -172,7 +179,8 @@ func TestMutations(t *testing.T) {
 		root := base.Root // of a document that nobody else has
 		r, at := find(t, root, m.path)
 		if r.index < 0 {
-			continue // set of a key that the document does not have
+			require.Equal(t, "mainSteps.3.isCritical", m.path[:min(len(m.path), 22)], "a key that the document does not have")
+			continue
 		}
 		switch m.do {
 		case "set":
@@ -184,6 +192,12 @@ func TestMutations(t *testing.T) {
 		case "key":
 			r.in.fields[r.index].Key = m.to
 		case "add":
+			if (*r.value()).kind == List {
+				v, bad := scanJSON([]byte("["+m.to+"]"), wide)
+				require.Empty(t, bad)
+				(*r.value()).items = append((*r.value()).items, v.items...)
+				break
+			}
 			v, bad := scanJSON([]byte("{"+m.to+"}"), wide)
 			require.Empty(t, bad)
 			to := *r.value()

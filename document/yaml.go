@@ -24,12 +24,12 @@ func scanYAML(src []byte, lim *limits) (root *Value, tagged []*Value, bad []trou
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithV4Defaults(), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(lim.depth))))
 	if err != nil {
-		return nil, nil, []trouble{yamlError(err, lim)}
+		return nil, nil, []trouble{yamlError(err, src, lim)}
 	}
 	var docs [2]yaml.Node
 	for i := range docs {
 		if err := loader.Load(&docs[i]); err != nil && !errors.Is(err, io.EOF) {
-			return nil, nil, []trouble{yamlError(err, lim)}
+			return nil, nil, []trouble{yamlError(err, src, lim)}
 		}
 	}
 	r := &reader{limit: lim}
@@ -95,7 +95,8 @@ func crowded(src []byte) int {
 	return -1
 }
 
-func yamlError(err error, lim *limits) trouble {
+// yamlError says what the library found wrong, with a place also where it has none, and in words that say what to do.
+func yamlError(err error, src []byte, lim *limits) trouble {
 	out := trouble{code: "syntax", line: 1, column: 1, msg: "not valid YAML: " + err.Error()}
 	var le *yaml.LoadError
 	if errors.As(err, &le) {
@@ -108,6 +109,22 @@ func yamlError(err error, lim *limits) trouble {
 	}
 	if strings.Contains(out.msg, "depth") {
 		out.code, out.msg = "too-deep", fmt.Sprintf("values nested deeper than %d", lim.depth)
+	}
+	switch {
+	case strings.Contains(out.msg, "cannot start any token"):
+		if lines := bytes.Split(src, []byte("\n")); out.line <= len(lines) && strings.Contains(string(lines[out.line-1][:len(lines[out.line-1])-len(bytes.TrimLeft(lines[out.line-1], " \t"))]), "\t") {
+			out.msg = "not valid YAML: the line is indented with a tab: use blanks"
+		}
+	case strings.Contains(out.msg, "control characters"):
+		line, begin := 1, 0
+		for i, c := range src {
+			switch {
+			case c == '\n':
+				line, begin = line+1, i+1
+			case c < 0x20 && c != '\t' && c != '\r' || c == 0x7f:
+				return trouble{code: "syntax", line: line, column: 1 + utf8.RuneCount(src[begin:i]), msg: fmt.Sprintf(`not valid YAML: control character 0x%02x: in double quotes write \x%02x`, c, c)}
+			}
+		}
 	}
 	return out
 }
