@@ -101,20 +101,52 @@ func (c *collector) declareEnv(p *Parameter) (Edit, bool) {
 	return c.insert(p.Source, &p.Source.fields[i], "interpolationType", "ENV_VAR")
 }
 
-// closest returns the name that is at most two edits away from a word, "" when none or several are equally near. Case costs nothing.
+// closest returns the name that a word was probably meant to be, "" when none or several are equally near. Case costs nothing.
 func closest(word string, names []string) string {
 	best, least, tie := "", 3, false
 	for _, n := range names {
-		if dist := distance(strings.ToLower(word), strings.ToLower(n)); n != "" && n != word && dist < len(n) {
-			if tie = tie && dist >= least || dist == least && n != best; dist < least {
-				best, least, tie = n, dist, false
-			}
+		if n == word || len(n) < 3 || !mistyped(strings.ToLower(word), strings.ToLower(n)) {
+			continue
+		}
+		dist := distance(strings.ToLower(word), strings.ToLower(n))
+		if tie = tie && dist >= least || dist == least && n != best; dist < least {
+			best, least, tie = n, dist, false
 		}
 	}
-	if tie || least > 2 || len(best) < 3 {
+	if tie {
 		return ""
 	}
 	return best
+}
+
+// mistyped reports whether one slip of the hand makes a word of a name: a letter wrong, missing or too many, two letters in a long word, or two
+// letters changed round. Another digit is another name.
+func mistyped(word, name string) bool {
+	digits := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return r
+			}
+			return -1
+		}, s)
+	}
+	if digits(word) != digits(name) {
+		return false
+	}
+	switch distance(word, name) {
+	case 0, 1:
+		return true
+	case 2:
+		if len(word) != len(name) {
+			return len(name) >= 6
+		}
+		for i := range len(name) - 1 {
+			if word[i] != name[i] {
+				return word[i] == name[i+1] && word[i+1] == name[i]
+			}
+		}
+	}
+	return false
 }
 
 // unknownKey reports a key that a map cannot have, with the one that was probably meant.
