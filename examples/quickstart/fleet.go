@@ -50,6 +50,9 @@ func open(ctx context.Context, dir, listen string) (*fleetwright.Fleet, error) {
 
 // logger writes to a file beside the store, for who wants to look behind the curtain.
 func logger(path string) *slog.Logger {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil
@@ -70,6 +73,11 @@ func startFleet(ctx context.Context, o options, dir string, w io.Writer) (*fleet
 	f := &fleet{Fleet: cp}
 	fmt.Fprintf(w, "Control plane: store in %s, nodes at %s\n", shorten(dir), cp.URL())
 	if err := history(ctx, cp, w); err != nil {
+		f.close()
+		return nil, err
+	}
+	// Once, before the first agent reads it: agents start at the same time as others read.
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), cp.CA(), 0o600); err != nil {
 		f.close()
 		return nil, err
 	}
@@ -99,9 +107,6 @@ func startAgent(ctx context.Context, cp *fleetwright.Fleet, dir string, i int) (
 		}
 		fmt.Fprintf(&stdin, "%s\n%s\n", act.ID, act.Code.Reveal())
 	} else if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), cp.CA(), 0o600); err != nil {
 		return nil, err
 	}
 	return spawn("agent", &stdin, nil, agentDir(dir, i), cp.URL(), filepath.Join(dir, "ca.pem"))
@@ -147,9 +152,14 @@ func runAgent(ctx context.Context, dir, url, caFile string) error {
 	var id, code string
 	fmt.Scanln(&id)   //nolint:errcheck // empty when the machine is registered already
 	fmt.Scanln(&code) //nolint:errcheck // likewise
-	client := httptransport.ClientConfig{URL: url, RootCAs: ca, BackoffBase: 100 * time.Millisecond, BackoffCap: 2 * time.Second}
+	log := logger(dir + ".log")
+	client := httptransport.ClientConfig{URL: url, Logger: log, RootCAs: ca, BackoffBase: 100 * time.Millisecond, BackoffCap: 2 * time.Second}
 	me, err := agent.Register(ctx, agent.RegisterOver(func(ctx context.Context, body []byte) ([]byte, error) {
-		return httptransport.Enroll(ctx, client, body)
+		answer, err := httptransport.Enroll(ctx, client, body)
+		if err != nil && log != nil {
+			log.Warn("no answer to the registration yet", "error", err)
+		}
+		return answer, err
 	}), dir, id, secret.String(code), nil)
 	if err != nil {
 		return err
@@ -164,7 +174,7 @@ func runAgent(ctx context.Context, dir, url, caFile string) error {
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: actions})
+	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: actions, Log: log})
 	if err != nil {
 		return err
 	}
@@ -191,7 +201,7 @@ func present(ctx context.Context, cp *fleetwright.Fleet, n int, since time.Time)
 		}
 		select {
 		case <-ctx.Done():
-			return fault.New("quickstart", fault.ServiceUnavailable, "only %d of %d agents connected within a minute; see the log in the fleet's directory", here, n)
+			return fault.New("quickstart", fault.ServiceUnavailable, "only %d of %d agents connected within a minute; run it with -keep DIR, then control-plane.log and agents/*.log in there say why", here, n)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -49,6 +49,17 @@ func TestQuickstart(t *testing.T) {
 		require.NotContains(t, out, "\x1b", "piped, there are lines and no cursor")
 		require.Regexp(t, regexp.MustCompile(`(?m)^  NODE +STATUS +EXIT +TIME +OUTPUT$`), out)
 	})
+	t.Run("many agents start at once", func(t *testing.T) {
+		doc := filepath.Join(t.TempDir(), "hello.json")
+		require.NoError(t, os.WriteFile(doc, []byte(`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["echo hello"]}}]}`), 0o600))
+		dir := filepath.Join(t.TempDir(), "fleet")
+		for range 3 { // each start hands the authority's certificate to agents of which some are running
+			out, errs, code := play(t, bin, "-nodes", "12", "-keep", dir, "-document", doc, "-max-concurrency", "100%")
+			require.Zero(t, code, "%s%s", out, errs)
+			require.Contains(t, out, "12 targets, 12 Success")
+			require.NoError(t, os.RemoveAll(dir))
+		}
+	})
 	t.Run("kill", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("SKIPPED: killing takes some seconds; run without -short")
