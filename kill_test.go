@@ -119,7 +119,7 @@ func killAgent(dir, url, caFile string) error {
 	if err != nil {
 		return err
 	}
-	cfg.Address, cfg.Key = transport.Address{Tenant: me.Tenant, Name: me.ID}, me.Identity().Signer()
+	cfg.Address, cfg.Key = transport.Address{Tenant: me.Tenant, Name: me.ID}, me.Signer()
 	conn, err := httptransport.NewClient(cfg)
 	if err != nil {
 		return err

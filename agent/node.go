@@ -22,7 +22,7 @@ type Node struct {
 	Dir        string        // the agent's directory; it alone may use it
 	Tenant, ID string        // who it is
 	Codec      message.Codec // signs, seals and opens: *message.Identity, or message.Plain where the channel is trusted
-	Controller message.Peer  // the control plane's keys, pinned
+	Controller message.Peer  // the control plane's keys, pinned when the node was loaded: an agent that runs follows their rotation
 	Epoch      uint64        // of those keys
 
 	ring *keyring // of Load

@@ -61,6 +61,7 @@ type options struct {
 	activation, codeFile        string
 	log, shell, runAs, region   string
 	strict, poll, reboot, proxy bool
+	newKeys                     bool
 }
 
 // codeVariable is the environment's way to hand the activation code over.
@@ -84,6 +85,7 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.region, "region", "", "what scripts find in AWS_SSM_REGION_NAME")
 	fs.BoolVar(&o.reboot, "allow-reboot", false, "let steps restart the machine (exit code 194)")
 	fs.BoolVar(&o.poll, "long-poll", false, "do not try websockets")
+	fs.BoolVar(&o.newKeys, "new-keys", false, "give the node new keys before it starts")
 	fs.BoolVar(&o.proxy, "proxy-from-env", false, "connect through HTTPS_PROXY")
 	if err := settings(fs, args, os.Environ()); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -166,6 +168,16 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
+	enroll := agent.RegisterOver(func(ctx context.Context, body []byte) ([]byte, error) { return httptransport.Enroll(ctx, conn, body) })
+	if o.newKeys {
+		if err := agent.Rotate(ctx, enroll, o.dir, nil); err != nil {
+			return err
+		}
+		if node, err = agent.Load(o.dir); err != nil {
+			return err
+		}
+		log.Info("the node has new keys", "node", node.ID)
+	}
 	scripts := &shell.Options{Strict: o.strict, RunAs: o.runAs}
 	if o.shell != "" {
 		scripts.Interpreter = strings.Fields(o.shell)
@@ -175,13 +187,13 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 		return err
 	}
 	conn.Address = transport.Address{Tenant: node.Tenant, Name: node.ID}
-	conn.Key = node.Identity().Signer()
+	conn.Key = node.Signer()
 	link, err := httptransport.NewClient(conn)
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	cfg := agent.Config{Node: node, Transport: link, Actions: actions, Log: log, Region: o.region, Facts: facts}
+	cfg := agent.Config{Node: node, Transport: link, Actions: actions, Log: log, Region: o.region, Facts: facts, Rotator: enroll}
 	if o.reboot {
 		cfg.Reboot = agent.SystemReboot
 	}
