@@ -20,22 +20,22 @@ func noted(fs document.Findings) []string {
 // TestLimits of actions: what AWS bounds is told before it is run.
 func TestActionLimits(t *testing.T) {
 	for step, want := range map[string][]string{
-		`{"action":"aws:sleep","inputs":{"Duration":"10m"}}`:                                                                                                 {"duration $.mainSteps[0].inputs.Duration"},
-		`{"action":"aws:sleep","inputs":{"Duration":"P7D"}}`:                                                                                                 {"duration $.mainSteps[0].inputs.Duration"},
-		`{"action":"aws:sleep","inputs":{"Duration":"PT"}}`:                                                                                                  {"duration $.mainSteps[0].inputs.Duration"},
-		`{"action":"aws:sleep","inputs":{"Duration":"P6DT23H59M59S"}}`:                                                                                       {},
-		`{"action":"aws:pause","inputs":{}}`:                                                                                                                 {"no-timeout $.mainSteps[0]"},
-		`{"action":"aws:approve","inputs":{"Approvers":["a"],"MinRequiredApprovals":2}}`:                                                                     {"no-timeout $.mainSteps[0]", "approvals $.mainSteps[0].inputs.MinRequiredApprovals"},
-		`{"action":"aws:approve","timeoutSeconds":2592001,"inputs":{"Approvers":["a"],"NotificationArn":"arn:aws:sns:x:1:Mine"}}`:                            {"timeout-cap $.mainSteps[0].timeoutSeconds", "topic-name $.mainSteps[0].inputs.NotificationArn"},
-		`{"action":"aws:approve","timeoutSeconds":60,"inputs":{"Approvers":["1","2","3","4","5","6","7","8","9","10","11"]}}`:                                {"too-many $.mainSteps[0].inputs.Approvers"},
-		`{"action":"aws:executeScript","timeoutSeconds":"900","inputs":{"Runtime":"python3.11","Handler":"f","Script":"x"}}`:                                 {"timeout-cap $.mainSteps[0].timeoutSeconds"},
-		`{"action":"aws:executeScript","inputs":{"Runtime":"python3.11","Script":"x"}}`:                                                                      {"input-missing $.mainSteps[0].inputs"},
-		`{"action":"aws:executeScript","inputs":{"Runtime":"PowerShell 7.4"}}`:                                                                               {"input-missing $.mainSteps[0].inputs"},
-		`{"action":"aws:updateVariable","inputs":{"Name":"x","Value":"1"}}`:                                                                                  {"variable-target $.mainSteps[0].inputs.Name"},
-		`{"action":"aws:updateVariable","inputs":{"Name":"variable:y","Value":"1"}}`:                                                                         {"variable-target $.mainSteps[0].inputs.Name"},
-		`{"action":"aws:executeAwsApi","inputs":{"Service":"ec2","Api":"X"},"outputs":[{"Name":"A","Selector":"$.A"},{"Name":"B.c","Selector":"$.B"}]}`:      {"output-unused $.mainSteps[0].outputs[0]", "output-unused $.mainSteps[0].outputs[1]"},
-		`{"action":"aws:executeAwsApi","inputs":{"Service":"ec2","Api":"X","Env":{"DbPassword":"hunter2","k":"AKIAABCDEFGHIJKLMNOP"}}}`:                      {"secret-plain $.mainSteps[0].inputs.Env.DbPassword", "secret-plain $.mainSteps[0].inputs.Env.k"},
-		`{"action":"aws:executeAwsApi","inputs":{"Service":"ec2","Api":"X","k":"AKIAIOSFODNN7EXAMPLE","AdminPassword":"<password>","Key":"{{ s.Output }}"}}`: {"reference-self $.mainSteps[0].inputs.Key", "reference-output $.mainSteps[0].inputs.Key"},
+		`{"action":"aws:sleep","inputs":{"Duration":"10m"}}`:                                                                                                      {"duration $.mainSteps[0].inputs.Duration"},
+		`{"action":"aws:sleep","inputs":{"Duration":"P7D"}}`:                                                                                                      {"duration $.mainSteps[0].inputs.Duration"},
+		`{"action":"aws:sleep","inputs":{"Duration":"PT"}}`:                                                                                                       {"duration $.mainSteps[0].inputs.Duration"},
+		`{"action":"aws:sleep","inputs":{"Duration":"P6DT23H59M59S"}}`:                                                                                            {},
+		`{"action":"aws:pause","inputs":{}}`:                                                                                                                      {"no-timeout $.mainSteps[0]"},
+		`{"action":"aws:approve","inputs":{"Approvers":["a"],"MinRequiredApprovals":2}}`:                                                                          {"no-timeout $.mainSteps[0]", "approvals $.mainSteps[0].inputs.MinRequiredApprovals"},
+		`{"action":"aws:approve","timeoutSeconds":2592001,"inputs":{"Approvers":["a"],"NotificationArn":"arn:aws:sns:x:1:Mine"}}`:                                 {"timeout-cap $.mainSteps[0].timeoutSeconds", "topic-name $.mainSteps[0].inputs.NotificationArn"},
+		`{"action":"aws:approve","timeoutSeconds":60,"inputs":{"Approvers":["1","2","3","4","5","6","7","8","9","10","11"]}}`:                                     {"too-many $.mainSteps[0].inputs.Approvers"},
+		`{"action":"aws:executeScript","timeoutSeconds":"900","inputs":{"Runtime":"python3.11","Handler":"f","Script":"x"}}`:                                      {"timeout-cap $.mainSteps[0].timeoutSeconds"},
+		`{"action":"aws:executeScript","inputs":{"Runtime":"python3.11","Script":"x"}}`:                                                                           {"input-missing $.mainSteps[0].inputs"},
+		`{"action":"aws:executeScript","inputs":{"Runtime":"PowerShell 7.4"}}`:                                                                                    {"input-missing $.mainSteps[0].inputs"},
+		`{"action":"aws:updateVariable","inputs":{"Name":"x","Value":"1"}}`:                                                                                       {"variable-target $.mainSteps[0].inputs.Name"},
+		`{"action":"aws:updateVariable","inputs":{"Name":"variable:y","Value":"1"}}`:                                                                              {"variable-target $.mainSteps[0].inputs.Name"},
+		`{"action":"aws:executeAwsApi","inputs":{"Service":"ec2","Api":"X"},"outputs":[{"Name":"A","Selector":"$.A"},{"Name":"B.c","Selector":"$.B"}]}`:           {"output-unused $.mainSteps[0].outputs[0]", "output-unused $.mainSteps[0].outputs[1]"},
+		`{"action":"aws:executeAwsApi","inputs":{"Service":"ec2","Api":"X","Env":{"DbPassword":"hunter2","k":"AKIA` + `ABCDEFGHIJKLMNOP"}}}`:                      {"secret-plain $.mainSteps[0].inputs.Env.DbPassword", "secret-plain $.mainSteps[0].inputs.Env.k"},
+		`{"action":"aws:executeAwsApi","inputs":{"Service":"ec2","Api":"X","k":"AKIA` + `IOSFODNN7EXAMPLE","AdminPassword":"<password>","Key":"{{ s.Output }}"}}`: {"reference-self $.mainSteps[0].inputs.Key", "reference-output $.mainSteps[0].inputs.Key"},
 	} {
 		d := parse(t, `{"schemaVersion":"0.3","mainSteps":[{"name":"s",`+step[1:]+`]}`)
 		require.Equal(t, want, noted(d.Check()), step)
@@ -62,7 +62,7 @@ func TestDigests(t *testing.T) {
 
 // TestSecretsAreNotRepeated: a message about a secret does not have it.
 func TestSecretsAreNotRepeated(t *testing.T) {
-	d := parse(t, `{"schemaVersion":"2.2","mainSteps":[{"name":"s","action":"aws:runShellScript","inputs":{"runCommand":["export KEY=AKIAABCDEFGHIJKLMNOP","-----BEGIN RSA PRIVATE KEY-----"]}}]}`)
+	d := parse(t, `{"schemaVersion":"2.2","mainSteps":[{"name":"s","action":"aws:runShellScript","inputs":{"runCommand":["export KEY=AKIA`+`ABCDEFGHIJKLMNOP","-----BEGIN RSA PRIVATE KEY-----"]}}]}`)
 	fs := d.Check()
 	require.Equal(t, []string{"secret-plain $.mainSteps[0].inputs.runCommand[0]", "secret-plain $.mainSteps[0].inputs.runCommand[1]"}, noted(fs))
 	require.NotContains(t, fs.Error(), "ABCDEFGHIJ")
