@@ -21,7 +21,7 @@ import (
 func (s *Service) Cancel(ctx context.Context, id string, nodes ...string) error {
 	const op = "command.Cancel"
 	if err := s.check(ctx, "ssm:CancelCommand", "command/"+id); err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	if !validID(id) {
 		return unknownCommand(op, id)
@@ -55,7 +55,7 @@ func (s *Service) Cancel(ctx context.Context, id string, nodes ...string) error 
 		return s.record(ctx, tx, "ssm:CancelCommand", "command/"+id, id)
 	})
 	if err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	// The owner in this process carries it out at once; another one finds it in the store, and so does this one if it fails now.
 	if a := s.actor(tenant, id); a != nil {

@@ -191,7 +191,7 @@ func (s *Service) watch(ctx context.Context, op, tenant, id string, look func(ct
 		defer cancel()
 		changed, err := store.Watch(ctx, s.cfg.Store, topic(tenant, id)) // before the first look, so that nothing falls between
 		if err != nil {
-			yield(false, fault.Wrap(op, err))
+			yield(false, wrap(op, err))
 			return
 		}
 		for {
@@ -209,7 +209,7 @@ func (s *Service) watch(ctx context.Context, op, tenant, id string, look func(ct
 				return err
 			})
 			if err != nil {
-				yield(false, fault.Wrap(op, err))
+				yield(false, wrap(op, err))
 				return
 			}
 			if !yield(ended, nil) {
@@ -220,7 +220,7 @@ func (s *Service) watch(ctx context.Context, op, tenant, id string, look func(ct
 			}
 			select {
 			case <-ctx.Done():
-				yield(false, fault.Wrap(op, ctx.Err()))
+				yield(false, wrap(op, ctx.Err()))
 				return
 			case <-changed:
 			}
@@ -231,8 +231,10 @@ func (s *Service) watch(ctx context.Context, op, tenant, id string, look func(ct
 // Wait returns the command when it has ended, or ctx's error. It needs the rights of Events and Get.
 func (s *Service) Wait(ctx context.Context, id string) (Command, error) {
 	const op = "command.Wait"
-	if err := s.may(ctx, op, "ssm:ListCommandInvocations", id); err != nil {
-		return Command{}, err
+	for _, action := range []string{"ssm:ListCommandInvocations", "ssm:ListCommands"} {
+		if err := s.may(ctx, op, action, id); err != nil {
+			return Command{}, err
+		}
 	}
 	for ended, err := range s.watch(ctx, op, access.Tenant(ctx), id, func(context.Context, store.Reader) (bool, error) { return false, nil }) {
 		if err != nil {

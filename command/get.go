@@ -21,7 +21,7 @@ func (s *Service) may(ctx context.Context, op, action, id string) error {
 	if fault.KindOf(err) == fault.Denied || err == nil && !validID(id) {
 		return unknownCommand(op, id)
 	}
-	return fault.Wrap(op, err)
+	return wrap(op, err)
 }
 
 func unknownCommand(op, id string) error {
@@ -52,7 +52,7 @@ func (s *Service) Get(ctx context.Context, id string) (c Command, err error) {
 		}
 		return err
 	})
-	return c, fault.Wrap(op, err)
+	return c, wrap(op, err)
 }
 
 // Invocation returns a command's invocation on one node with its steps and the beginning of their output (AWS: GetCommandInvocation). A target that had no turn yet is there
@@ -95,7 +95,7 @@ func (s *Service) readInvocation(ctx context.Context, op, id, node string) (out 
 		out = result(&rec, inv)
 		return err
 	})
-	return out, fault.Wrap(op, err)
+	return out, wrap(op, err)
 }
 
 // invocation returns the stored invocation, or store.ErrNotFound.

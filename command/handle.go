@@ -163,7 +163,7 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 		return err
 	})
 	if err != nil {
-		return fault.Wrap("command.Handle", err)
+		return wrap("command.Handle", err)
 	}
 	var keep []int
 	for i, inv := range invs {
@@ -194,7 +194,7 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 			return nil
 		})
 		if err != nil {
-			return fault.Wrap("command.Handle", err)
+			return wrap("command.Handle", err)
 		}
 	}
 	for i, inv := range invs {

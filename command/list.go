@@ -95,7 +95,7 @@ func (s *Service) List(ctx context.Context, q ListRequest) (out []Command, next 
 	for looks := 0; ; looks++ {
 		found, last, more, err := s.listPage(ctx, op, tenant, &q, after, limit-len(out))
 		if err != nil {
-			return nil, "", fault.Wrap(op, err)
+			return nil, "", wrap(op, err)
 		}
 		for i := range found {
 			if access.Check(ctx, s.cfg.Authorizer, "ssm:ListCommands", "command/"+found[i].ID, nil) != nil {
@@ -140,7 +140,7 @@ func (s *Service) listOne(ctx context.Context, op string, q ListRequest) ([]Comm
 		}
 		return err
 	})
-	return out, "", fault.Wrap(op, err)
+	return out, "", wrap(op, err)
 }
 
 // listPage returns up to limit commands after a key, the last key that it looked at, and whether there are more.
@@ -323,7 +323,7 @@ func (s *Service) Invocations(ctx context.Context, q ListRequest) (out []Result,
 			}
 		}
 	})
-	return out, next, fault.Wrap(op, err)
+	return out, next, wrap(op, err)
 }
 
 // targetsAfter returns at most n targets after a node, and whether there are more.

@@ -89,7 +89,7 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	if o.Offset == st.End && !st.Capped {
 		data := o.Data[:max(0, min(int64(len(o.Data)), room))]
@@ -104,7 +104,7 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 		name := pieceBlob(tenant, o.Command, node, sid, from, to)
 		if len(data) > 0 {
 			if err := s.keepPiece(ctx, name, last, data); err != nil {
-				return fault.Wrap(op, err)
+				return wrap(op, err)
 			}
 		}
 		err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
@@ -123,10 +123,10 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 			return s.streams.Put(tx, streamsKey(tenant, o.Command).Str(node).Str(sid), st)
 		})
 		if errors.Is(err, store.ErrNotFound) { // the command was removed meanwhile
-			return fault.Wrap(op, s.cfg.Blobs.Delete(ctx, name))
+			return wrap(op, s.cfg.Blobs.Delete(ctx, name))
 		}
 		if err != nil {
-			return fault.Wrap(op, err)
+			return wrap(op, err)
 		}
 		if last != "" && len(data) > 0 && st.End == to {
 			s.cfg.Blobs.Delete(ctx, last) //nolint:errcheck // it goes with the command
@@ -225,7 +225,7 @@ func (s *Service) Output(ctx context.Context, id, node, step string, stderr bool
 	case errors.Is(err, store.ErrNotFound):
 		return io.NopCloser(strings.NewReader(src.Head)), OutputInfo{Size: int64(len(src.Head)), Dropped: src.Dropped, Whole: src.Dropped == 0 && int64(len(src.Head)) >= src.Size}, nil
 	case err != nil:
-		return nil, OutputInfo{}, fault.Wrap(op, err)
+		return nil, OutputInfo{}, wrap(op, err)
 	}
 	info := OutputInfo{Size: st.End, Dropped: src.Dropped, Whole: !st.Capped && src.Dropped == 0 && st.End >= src.Size}
 	if st.Capped {
@@ -301,7 +301,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 				return 0, io.EOF
 			}
 			if err != nil {
-				return 0, fault.Wrap("command.Output", err)
+				return 0, wrap("command.Output", err)
 			}
 			p.cur = r
 		}

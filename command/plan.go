@@ -7,7 +7,6 @@ import (
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/document"
-	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/target"
 )
@@ -65,7 +64,7 @@ func (s *Service) Plan(ctx context.Context, req SendRequest) (Plan, error) {
 	for ids := range slices.Chunk(p.ids, pageOfTargets) {
 		nodes, err := s.cfg.Nodes.Nodes(ctx, tenant, ids)
 		if err != nil {
-			return Plan{}, fault.Wrap(op, err)
+			return Plan{}, wrap(op, err)
 		}
 		for i := range nodes {
 			out.Nodes = append(out.Nodes, s.plan(ctx, p, &nodes[i], &out, variants))

@@ -50,7 +50,7 @@ func TestAnotherPlaneTakesOverAndTheFirstWritesNothing(t *testing.T) {
 		a.gate.open()
 		time.Sleep(20 * time.Second)
 		after := dump(t, w.store, space("default", "state").Range()) + dump(t, w.store, space("default", "invocation").Range()) + dump(t, w.store, space("default", "event").Range())
-		require.Equal(t, before, after, "who lost the lease writes nothing")
+		same(t, before, after, "who lost the lease wrote something")
 		require.Nil(t, a.actor("default", c.ID))
 		w.checkStarts()
 	})

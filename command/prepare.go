@@ -31,7 +31,8 @@ const (
 	maxTimeout      = 2_592_000
 	defTimeout      = 3600
 	pageOfTargets   = 5_000
-	maxRunDocuments = 3 // depth of aws:runDocument (P11)
+	maxRunDocuments = 3   // depth of aws:runDocument (P11)
+	maxIncludes     = 250 // documents with parameters that a command may run by aws:runDocument
 )
 
 // prepared is a request that was found good: everything that Send writes and Plan shows.
@@ -43,9 +44,10 @@ type prepared struct {
 	format    string
 	version   string
 	included  []message.Included
-	paths     []string // names under which steps run the included documents
-	shipped   int      // bytes of the included documents
-	ids       []string // ascending
+	paths     []string        // names under which steps run the included documents
+	shipped   int             // bytes of the included documents
+	seen      map[string]bool // documents with parameters that were included
+	ids       []string        // ascending
 	rate      struct{ concurrency, errors target.Rate }
 	execution time.Duration
 	ssm       map[string]string // what {{ssm:name}} references of the document stood for
@@ -137,10 +139,10 @@ func (p *prepared) defaults(op string) (err error) {
 		r.MaxErrors = "0"
 	}
 	if p.rate.concurrency, err = target.ParseConcurrency(r.MaxConcurrency); err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	if p.rate.errors, err = target.ParseErrors(r.MaxErrors); err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	for _, id := range r.InstanceIDs {
 		if id == "" || len(id) > maxNode {
@@ -151,7 +153,7 @@ func (p *prepared) defaults(op string) (err error) {
 		return fault.New(op, fault.DuplicateInstanceID, "node %s is named twice in InstanceIds", fault.Clean(d))
 	}
 	if len(r.Targets) > 0 {
-		return fault.Wrap(op, target.Validate(r.Targets, nil))
+		return wrap(op, target.Validate(r.Targets, nil))
 	}
 	return nil
 }
@@ -175,13 +177,13 @@ func (s *Service) readDocument(ctx context.Context, op, tenant string, p *prepar
 	if len(p.content) == 0 {
 		content, format, version, _, err := s.cfg.Documents.Fetch(ctx, tenant, r.DocumentName, r.DocumentVersion)
 		if err != nil {
-			return fault.Wrap(op, err)
+			return wrap(op, err)
 		}
 		p.content, p.format, p.version = content, format, version
 	}
 	doc, err := document.Parse(p.content, &document.Options{File: file, Format: document.Format(p.format), Actions: s.cfg.Actions})
 	if err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	if doc.Kind != "Command" && doc.Kind != "" {
 		return fault.New(op, fault.InvalidDocument, "document %s is of type %s; only Command documents can be sent to nodes", fault.Clean(file), doc.Kind)
@@ -192,11 +194,11 @@ func (s *Service) readDocument(ctx context.Context, op, tenant string, p *prepar
 	p.doc, p.format = doc, string(doc.Format)
 	p.bound, err = doc.Bind(r.Parameters, &document.BindOptions{RefuseRaw: s.cfg.RefuseRaw})
 	if err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	answers := &answers{resolver: s.cfg.Parameters}
 	if err := p.bound.ResolveSSM(ctx, answers); err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	p.ssm = answers.found
 	p.execution = p.bound.ExecutionTimeout()
@@ -210,26 +212,22 @@ func (s *Service) include(ctx context.Context, op, tenant string, p *prepared, b
 		return fault.New(op, fault.InvalidDocument, "document %s runs documents more than %d levels deep", fault.Clean(p.req.DocumentName), maxRunDocuments)
 	}
 	for _, ref := range b.Included() {
-		content, format, version, hash, err := s.cfg.Documents.Fetch(ctx, tenant, ref.Name, ref.Version)
+		given, err := json.Marshal([]any{ref.Name, ref.Version, ref.Parameters})
 		if err != nil {
-			return &fault.Error{Op: op, Code: fault.CodeOf(err), ID: ref.Name, Err: err,
-				Msg: fmt.Sprintf("step %d of document %s runs document %s: %s", ref.Step+1, fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), fault.MessageOf(err))}
+			return wrap(op, err)
 		}
-		if at := slices.Index(p.paths, ref.Name); at >= 0 {
-			if p.included[at].Hash == hash {
-				continue
-			}
-			return fault.New(op, fault.InvalidDocument, "document %s runs document %s in versions %s and %s: a node gets one version of a name",
-				fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), p.included[at].Version, version)
+		if p.seen[string(given)] {
+			continue
 		}
-		if p.shipped += len(content); p.shipped > message.MaxBody {
-			return tooLarge(op, p.shipped)
+		if p.seen == nil {
+			p.seen = map[string]bool{}
 		}
-		p.paths = append(p.paths, ref.Name)
-		p.included = append(p.included, message.Included{Name: ref.Name, Version: version, Hash: hash, Document: content, Format: format})
-		child, err := document.Parse(content, &document.Options{File: ref.Name, Format: document.Format(format), Actions: s.cfg.Actions})
+		if p.seen[string(given)] = true; len(p.seen) > maxIncludes {
+			return fault.New(op, fault.InvalidDocument, "document %s runs other documents in more than %d ways", fault.Clean(p.req.DocumentName), maxIncludes)
+		}
+		child, err := s.includeOne(ctx, op, tenant, p, ref)
 		if err != nil {
-			return fault.Wrap(op, err)
+			return err
 		}
 		if cb, err := child.Bind(ref.Parameters, nil); err == nil {
 			if err := s.include(ctx, op, tenant, p, cb, depth+1); err != nil {
@@ -238,6 +236,28 @@ func (s *Service) include(ctx context.Context, op, tenant string, p *prepared, b
 		}
 	}
 	return nil
+}
+
+// includeOne fetches one document and has it sent along. A node gets one version of a name.
+func (s *Service) includeOne(ctx context.Context, op, tenant string, p *prepared, ref document.IncludedRef) (*document.Document, error) {
+	content, format, version, hash, err := s.cfg.Documents.Fetch(ctx, tenant, ref.Name, ref.Version)
+	if err != nil {
+		return nil, &fault.Error{Op: op, Code: fault.CodeOf(err), ID: ref.Name, Err: err,
+			Msg: fmt.Sprintf("step %d of document %s runs document %s: %s", ref.Step+1, fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), fault.MessageOf(err))}
+	}
+	switch at := slices.Index(p.paths, ref.Name); {
+	case at >= 0 && p.included[at].Hash != hash:
+		return nil, fault.New(op, fault.InvalidDocument, "document %s runs document %s in versions %s and %s: a node gets one version of a name",
+			fault.Clean(p.req.DocumentName), fault.Clean(ref.Name), p.included[at].Version, version)
+	case at < 0:
+		if p.shipped += len(content); p.shipped > message.MaxBody {
+			return nil, tooLarge(op, p.shipped)
+		}
+		p.paths = append(p.paths, ref.Name)
+		p.included = append(p.included, message.Included{Name: ref.Name, Version: version, Hash: hash, Document: content, Format: format})
+	}
+	child, err := document.Parse(content, &document.Options{File: ref.Name, Format: document.Format(format), Actions: s.cfg.Actions})
+	return child, wrap(op, err)
 }
 
 func tooLarge(op string, n int) error {
@@ -250,7 +270,7 @@ func (s *Service) resolve(ctx context.Context, op, tenant string, p *prepared) e
 		for after := ""; ; {
 			ids, next, err := s.cfg.Nodes.Resolve(ctx, tenant, p.req.Targets, after, pageOfTargets)
 			if err != nil {
-				return fault.Wrap(op, err)
+				return wrap(op, err)
 			}
 			p.ids = append(p.ids, ids...)
 			if len(p.ids) > s.cfg.MaxTargets {
@@ -270,7 +290,7 @@ func (s *Service) resolve(ctx context.Context, op, tenant string, p *prepared) e
 	}
 	nodes, err := s.cfg.Nodes.Nodes(ctx, tenant, p.req.InstanceIDs)
 	if err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	known := make(map[string]*target.Node, len(nodes))
 	for i := range nodes {

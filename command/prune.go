@@ -28,7 +28,7 @@ func trashKey(tenant string) key.K { return space(tenant, "trash") }
 func (s *Service) Prune(ctx context.Context, tenant string) (removed int, err error) {
 	const op = "command.Prune"
 	if err := s.clearTrash(ctx, tenant); err != nil {
-		return 0, fault.Wrap(op, err)
+		return 0, wrap(op, err)
 	}
 	var corrupt error
 	keep, now := s.cfg.Retention, s.cfg.Now()
@@ -40,18 +40,18 @@ func (s *Service) Prune(ctx context.Context, tenant string) (removed int, err er
 	for {
 		page, last, err := s.oldest(ctx, tenant, rng)
 		if err != nil {
-			return removed, fault.Wrap(op, err)
+			return removed, wrap(op, err)
 		}
 		for _, id := range page { // the newest first
 			if ctx.Err() != nil {
-				return removed, fault.Wrap(op, ctx.Err())
+				return removed, wrap(op, ctx.Err())
 			}
 			count++
 			over := keep.Count > 0 && count > keep.Count
 			if keep.Bytes > 0 && !over {
 				n, err := s.outputBytes(ctx, tenant, id)
 				if err != nil {
-					return removed, fault.Wrap(op, err)
+					return removed, wrap(op, err)
 				}
 				bytes += n
 				over = bytes > keep.Bytes
@@ -63,11 +63,11 @@ func (s *Service) Prune(ctx context.Context, tenant string) (removed int, err er
 			if fault.CodeOf(err) == fault.DataCorrupt {
 				corrupt = errors.Join(corrupt, err)
 			} else if err != nil {
-				return removed, fault.Wrap(op, err)
+				return removed, wrap(op, err)
 			}
 		}
 		if last == nil {
-			return removed, fault.Wrap(op, corrupt)
+			return removed, wrap(op, corrupt)
 		}
 		rng.End = last
 	}

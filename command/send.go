@@ -85,7 +85,7 @@ func (s *Service) Send(ctx context.Context, req SendRequest) (Command, error) {
 	}
 	switch {
 	case err != nil:
-		return Command{}, fault.Wrap(op, err)
+		return Command{}, wrap(op, err)
 	case existing != nil:
 		return *existing, nil
 	}
@@ -133,7 +133,7 @@ func fits(op string, r *record, docs []message.Included, expires time.Time, refu
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
-		return fault.Wrap(op, err)
+		return wrap(op, err)
 	}
 	if len(b) > maxRecord {
 		return tooLarge(op, len(b))
@@ -204,4 +204,13 @@ func (s *Service) check(ctx context.Context, action, resource string) error {
 	err := access.Check(ctx, s.cfg.Authorizer, action, resource, nil)
 	s.denied(ctx, action, resource, err)
 	return err
+}
+
+// wrap gives an error the operation's name, unless it has it.
+func wrap(op string, err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f == err && f.Op == op {
+		return err
+	}
+	return fault.Wrap(op, err)
 }

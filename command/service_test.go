@@ -225,6 +225,8 @@ var succeed = end(time.Second, message.DetailSuccess, 0, "hi\nthere\n")
 
 var web = []target.Target{{Key: "tag:Role", Values: []string{"web"}}}
 
+var all = []target.Target{{Key: "InstanceIds", Values: []string{"*"}}}
+
 func TestSendDispatchRunResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 20, nil)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -299,6 +300,21 @@ func dump(t testing.TB, s store.Store, rng store.Range) string {
 		return nil
 	}))
 	return b.String()
+}
+
+// same says that two dumps are equal, or what differs first.
+func same(t testing.TB, before, after, why string) {
+	t.Helper()
+	if before == after {
+		return
+	}
+	a, b := strings.Split(before, "\n"), strings.Split(after, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			require.Failf(t, why, "before: %s\nafter:  %s", a[i], b[i])
+		}
+	}
+	require.Failf(t, why, "%d records before, %d after", len(a), len(b))
 }
 
 // gate lets nothing through while it is closed, as if the process had been stopped.

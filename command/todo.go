@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"slices"
 
-	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
@@ -163,7 +162,7 @@ func (s *Service) leave(ctx context.Context, tenant, node, id string, e message.
 		return false, nil
 	}
 	if err != nil {
-		return false, fault.Wrap("command.Handle", err)
+		return false, wrap("command.Handle", err)
 	}
 	k := todoKey(shard).Str(todoMail).Str(tenant).Str(id).Str(node).Str(string(e.Kind))
 	v := s.cfg.Codec.Seal(k, e.Body)
@@ -177,7 +176,7 @@ func (s *Service) leave(ctx context.Context, tenant, node, id string, e message.
 		}
 		return tx.Put(k, v)
 	})
-	return err == nil, fault.Wrap("command.Handle", err)
+	return err == nil, wrap("command.Handle", err)
 }
 
 // discard removes what is left for a command that is not active any more, or that cannot be read.
