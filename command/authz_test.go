@@ -222,7 +222,7 @@ func TestRightsAreAskedForEachNode(t *testing.T) {
 		plan, err := p.Plan(t.Context(), SendRequest{DocumentName: "Hello", Targets: all})
 		require.NoError(t, err)
 		require.Equal(t, message.DetailAccessDenied, plan.Nodes[1].Refused)
-		w.work = 10 * time.Second
+		w.works(10 * time.Second)
 		c, err := p.Send(t.Context(), SendRequest{DocumentName: "Hello", Targets: all, MaxConcurrency: "1"})
 		require.NoError(t, err)
 		time.Sleep(time.Second)

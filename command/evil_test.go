@@ -85,14 +85,14 @@ func evil(t *testing.T, phase string) {
 	p := w.start("plane", nil)
 	defer p.stop()
 	synctest.Wait()
-	w.work = time.Hour
+	w.works(time.Hour)
 	evil := w.nodes[4].ID // the last one to have its turn
 	concurrency := "5"
 	switch phase {
 	case "no turn yet":
 		concurrency = "4"
 	case "offered":
-		w.deaf[evil] = true
+		w.deafen(evil)
 	}
 	other, err := p.Send(t.Context(), SendRequest{DocumentName: "Hello", InstanceIDs: []string{w.nodes[0].ID}})
 	require.NoError(t, err)
@@ -276,19 +276,19 @@ func TestTheInboxKeepsTheReportThatSaysMore(t *testing.T) {
 // The largest batch of the largest reports fits into a transaction.
 func TestABatchOfTheLargestReportsFits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newSite(t, 150)
+		w := newSite(t, 60)
 		defer w.close()
 		p := w.start("plane", nil)
 		defer p.stop()
 		synctest.Wait()
-		w.work = time.Hour
+		w.works(time.Hour)
 		c, err := p.Send(t.Context(), SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "100%", NoRamp: true})
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		p.gate.close()
 		ref := message.Ref{Command: c.ID, Attempt: 1}
 		heads := manySteps(1, message.StepReport{Name: "greet", Stdout: message.Stream{Head: strings.Repeat("\x1b", 24_000), Size: 24_000}, Stderr: message.Stream{Head: strings.Repeat("\"", 8_000), Size: 8_000}})
-		names := manySteps(2000, message.StepReport{Name: strings.Repeat("n", 30), Status: message.Success})
+		names := manySteps(1200, message.StepReport{Name: strings.Repeat("n", 100), Status: message.Success})
 		for i, n := range w.nodes {
 			r := message.Report{Ref: ref, Seq: 9, Detail: message.DetailFailed, Steps: heads}
 			if i%2 == 0 {
@@ -312,7 +312,7 @@ func TestABatchOfTheLargestReportsFits(t *testing.T) {
 			require.NoError(t, err)
 			page = append(page, more...)
 		}
-		require.Len(t, page, 150)
+		require.Len(t, page, 60)
 	})
 }
 
@@ -324,7 +324,7 @@ func TestSmallPiecesOfOutputBecomeFew(t *testing.T) {
 		p := w.start("plane", nil)
 		defer p.stop()
 		synctest.Wait()
-		w.work = time.Hour
+		w.works(time.Hour)
 		node := w.nodes[0].ID
 		c, err := p.Send(t.Context(), SendRequest{DocumentName: "Hello", InstanceIDs: []string{node}, OutputLimit: 300_000})
 		require.NoError(t, err)

@@ -20,7 +20,7 @@ func TestAnotherPlaneTakesOverAndTheFirstWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSite(t, 12)
 		defer w.close()
-		w.work = 2 * time.Second
+		w.works(2 * time.Second)
 		a := w.start("a", nil)
 		defer a.stop()
 		synctest.Wait()
@@ -44,7 +44,7 @@ func TestAnotherPlaneTakesOverAndTheFirstWritesNothing(t *testing.T) {
 		require.Equal(t, message.Success, got.Status)
 		require.Equal(t, 12, got.Counts[message.DetailSuccess])
 		w.checkStarts()
-		require.LessOrEqual(t, w.peak[c.ID], 3, "MaxConcurrency holds over the change of hands")
+		require.LessOrEqual(t, w.most(c.ID), 3, "MaxConcurrency holds over the change of hands")
 
 		before := dump(t, w.store, space("default", "state").Range()) + dump(t, w.store, space("default", "invocation").Range()) + dump(t, w.store, space("default", "event").Range())
 		a.gate.open()
@@ -61,7 +61,7 @@ func TestACommitThatWaitedOverTheChangeOfHandsIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSite(t, 4)
 		defer w.close()
-		w.work = time.Minute
+		w.works(time.Minute)
 		a := w.start("a", nil)
 		defer a.stop()
 		synctest.Wait()
@@ -114,16 +114,18 @@ func TestAPlaneThatOwnsNothingLeavesItToTheOwner(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, message.Success, got.Status)
 		require.Nil(t, other.actor("default", c.ID))
-		require.LessOrEqual(t, w.peak[c.ID], 3)
+		require.LessOrEqual(t, w.most(c.ID), 3)
 		w.checkStarts()
 		time.Sleep(5 * time.Second)
 		require.Empty(t, dump(t, w.store, todo().Range()), "what was left is carried out and gone")
 		require.Empty(t, dump(t, w.store, space("", "active").Range()))
+		w.mu.Lock()
 		for k, x := range w.execs {
 			require.True(t, x.acked, "%v may forget", k)
 		}
+		w.mu.Unlock()
 
-		w.work = time.Hour
+		w.works(time.Hour)
 		c, err = other.Send(t.Context(), SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "3", NoRamp: true})
 		require.NoError(t, err)
 		time.Sleep(5 * time.Second)
@@ -147,7 +149,7 @@ func TestACancellationOutlivesTheOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSite(t, 3)
 		defer w.close()
-		w.work = time.Hour
+		w.works(time.Hour)
 		a := w.start("a", nil)
 		synctest.Wait()
 		b := w.start("b", nil)
@@ -273,7 +275,7 @@ func failingStore(t *testing.T, seed uint64) {
 			require.NoError(t, err)
 			require.Equal(t, id, again.ID, "the token stands for one command")
 		}
-		require.LessOrEqual(t, w.peak[id], must(strconv.Atoi(c.MaxConcurrency)))
+		require.LessOrEqual(t, w.most(id), must(strconv.Atoi(c.MaxConcurrency)))
 	}
 	w.checkStarts()
 	// What nobody was told of may be there or not, but whole: at most the one without a token is.

@@ -113,7 +113,6 @@ func TestRetention(t *testing.T) {
 		defer p.stop()
 		synctest.Wait()
 		blobs := w.blobs.(*memblob.Store)
-		var ids []string
 		for range 5 {
 			c, err := p.Send(t.Context(), SendRequest{DocumentName: "Hello", Targets: web})
 			require.NoError(t, err)
@@ -121,10 +120,9 @@ func TestRetention(t *testing.T) {
 			require.NoError(t, p.Handle(t.Context(), "default", w.nodes[0].ID, envelope(t, message.KindOutput, message.Output{Ref: message.Ref{Command: c.ID, Attempt: 1}, Data: make([]byte, 1000)})))
 			_, err = p.Wait(t.Context(), c.ID)
 			require.NoError(t, err)
-			ids = append(ids, c.ID)
 			time.Sleep(time.Minute)
 		}
-		w.work = 1000 * time.Hour
+		w.works(1000 * time.Hour)
 		running, err := p.Send(t.Context(), SendRequest{DocumentName: "Hello", Targets: web, TimeoutSeconds: 2_592_000})
 		require.NoError(t, err)
 		time.Sleep(time.Second)

@@ -119,6 +119,13 @@ func (w *site) connect(p *plane) {
 	}
 }
 
+// works says how long a step takes from now on.
+func (w *site) works(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.work = d
+}
+
 func (w *site) Resolve(_ context.Context, tenant string, ts []target.Target, after string, limit int) (ids []string, next string, err error) {
 	for _, n := range w.nodes {
 		if n.Tenant == tenant && n.ID > after && target.Match(n, ts, nil) {
@@ -227,6 +234,7 @@ func (w *site) execute(tenant, node string, ref message.Ref) {
 	w.execs[k] = x
 	w.working[ref.Command]++
 	w.peak[ref.Command] = max(w.peak[ref.Command], w.working[ref.Command])
+	work := w.work
 	w.mu.Unlock()
 	w.report(tenant, node, ref, x)
 	detail := message.DetailSuccess
@@ -234,7 +242,7 @@ func (w *site) execute(tenant, node string, ref message.Ref) {
 		detail = w.end(node)
 	}
 	select {
-	case <-time.After(w.work):
+	case <-time.After(work):
 	case <-x.stop:
 		detail = message.DetailCancelled
 	case <-w.closing:
@@ -275,6 +283,20 @@ func (w *site) say(tenant, node string, kind message.Kind, body any) {
 	home := w.home
 	w.mu.Unlock()
 	home.Handle(context.Background(), tenant, node, message.Envelope{Tenant: tenant, From: node, Kind: kind, Body: b}) //nolint:errcheck // as said
+}
+
+// deafen keeps messages from a node.
+func (w *site) deafen(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf[node] = true
+}
+
+// most returns how many nodes worked on a command at once.
+func (w *site) most(command string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.peak[command]
 }
 
 // checkStarts says that no node started anything twice.

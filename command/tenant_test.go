@@ -36,12 +36,12 @@ func twoTenants(t *testing.T, r *rapid.T) {
 	ids := map[string][]string{}
 	for _, tenant := range []string{"a", "b"} {
 		ctx[tenant] = access.With(t.Context(), access.Principal{Tenant: tenant, Name: "same"})
-		w.work = time.Second
+		w.works(time.Second)
 		c, err := p.Send(ctx[tenant], SendRequest{DocumentName: "Hello", Targets: web, ClientToken: "same"})
 		require.NoError(t, err)
 		_, err = p.Wait(ctx[tenant], c.ID)
 		require.NoError(t, err)
-		w.work = 1000 * time.Hour
+		w.works(1000 * time.Hour)
 		d, err := p.Send(ctx[tenant], SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "1", Comment: "it runs on"})
 		require.NoError(t, err)
 		time.Sleep(time.Second)
