@@ -54,10 +54,12 @@ func TestFixEnvVar(t *testing.T) {
 	raw := `"p":{"type":"String","description":"d"}`
 	for _, c := range []struct{ name, src, want string }{
 		{"words", doc(raw, `"echo {{ p }}","echo \"{{p}}\" # {{ p }}"`), doc(env, `"echo {{ p }}","echo \"{{p}}\" # {{ p }}"`)},
-		{"single quotes", doc(raw, `"echo '{{ p }}' 'a {{ p }} b'"`), doc(env, `"echo ''\"{{ p }}\"'' 'a '\"{{ p }}\"' b'"`)},
+		{"single quotes", doc(raw, `"echo '{{ p }}' 'a {{ p }} b'"`), doc(env, `"echo \"{{ p }}\" 'a '\"{{ p }}\"' b'"`)},
 		{"said RAW", doc(`"p":{"type":"String","interpolationType":"RAW"}`, `"echo {{ p }}"`), doc(`"p":{"type":"String","interpolationType":"ENV_VAR"}`, `"echo {{ p }}"`)},
 		{"only a type", doc(`"p":{"type":"String"}`, `"echo {{ p }}"`), doc(`"p":{"interpolationType": "ENV_VAR", "type":"String"}`, `"echo {{ p }}"`)},
 		{"on lines", doc("\n  \"p\": {\r\n    \"type\": \"String\",\r\n    \"default\": \"\"\r\n  }", `"echo {{ p }}"`), doc("\n  \"p\": {\r\n    \"type\": \"String\",\r\n    \"interpolationType\": \"ENV_VAR\",\r\n    \"default\": \"\"\r\n  }", `"echo {{ p }}"`)},
+		{"escapes in single quotes", doc(raw, `"echo $'a\\n{{ p }}'"`), ""},
+		{"quotes opened on another line", doc(raw, `"echo '","{{ p }}","'"`), ""},
 		{"code", doc(raw, `"{{ p }} --now"`), ""},
 		{"code after then", doc(raw, `"if true; then {{ p }}; fi"`), ""},
 		{"list of words", doc(raw, `"for x in {{ p }}; do echo $x; done"`), ""},
@@ -77,7 +79,7 @@ func TestFixEnvVar(t *testing.T) {
 		})
 	}
 	y := "# top\nschemaVersion: '2.2'\nparameters:\n  p: # what\n    type: String # text\n    # words\n    default: a\n  q: {type: String, default: b}\nmainSteps:\n- action: aws:runShellScript\n  name: s\n  inputs:\n    runCommand:\n    - echo '{{ p }}' é {{ q }} # not a comment of YAML? it is\n    - 'echo ''{{ p }}'''\n    - \"echo '{{ p }}'\"\n    - |\n      # {{ p }}\n      echo '{{ q }}'\n"
-	want := "# top\nschemaVersion: '2.2'\nparameters:\n  p: # what\n    type: String # text\n    # words\n    interpolationType: ENV_VAR\n    default: a\n  q: {type: String, interpolationType: ENV_VAR, default: b}\nmainSteps:\n- action: aws:runShellScript\n  name: s\n  inputs:\n    runCommand:\n    - echo ''\"{{ p }}\"'' é {{ q }} # not a comment of YAML? it is\n    - 'echo ''''\"{{ p }}\"'''''\n    - \"echo ''\\\"{{ p }}\\\"''\"\n    - |\n      # {{ p }}\n      echo ''\"{{ q }}\"''\n"
+	want := "# top\nschemaVersion: '2.2'\nparameters:\n  p: # what\n    type: String # text\n    # words\n    interpolationType: ENV_VAR\n    default: a\n  q: {type: String, interpolationType: ENV_VAR, default: b}\nmainSteps:\n- action: aws:runShellScript\n  name: s\n  inputs:\n    runCommand:\n    - echo \"{{ p }}\" é {{ q }} # not a comment of YAML? it is\n    - 'echo \"{{ p }}\"'\n    - \"echo \\\"{{ p }}\\\"\"\n    - |\n      # {{ p }}\n      echo \"{{ q }}\"\n"
 	got, done := document.Fix([]byte(y), nil, nil)
 	require.Equal(t, want, string(got))
 	require.Len(t, done, 6)
@@ -107,7 +109,7 @@ func TestApply(t *testing.T) {
 // TestCorpusFixes: fixing a real document leaves nothing to fix, adds no error, and loses no comment.
 func TestCorpusFixes(t *testing.T) {
 	dir, files, fixes := filepath.Join(corpusDir(t), "documents"), 0, map[string]int{}
-	for _, row := range table(t, "MANIFEST.tsv") {
+	for _, row := range sample(table(t, "MANIFEST.tsv")) {
 		d, err := readDocument(t, dir, row["stored_at"], nil)
 		if d == nil {
 			continue

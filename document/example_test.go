@@ -94,3 +94,35 @@ func ExampleActions_With() {
 	// Output:
 	// <nil> [Linux]
 }
+
+// Fix mends what is mechanical: here a slip in a key, and a parameter that was pasted into a script.
+func ExampleFix() {
+	src := `schemaVersion: "2.2"
+parameters:
+  Dir:
+    type: String # below /srv
+mainSteps:
+  - action: aws:runShellScript
+    nmae: list
+    inputs:
+      runCommand: ["ls '{{ Dir }}'"]
+`
+	out, done := document.Fix([]byte(src), nil, nil)
+	for _, f := range done {
+		fmt.Println(f)
+	}
+	fmt.Print(string(out))
+	// Output:
+	// 7:5: error: unknown key "nmae" in a step: did you mean name? [step-key]
+	// 9:20: warning: parameter Dir is pasted into a script, so its value can be any command: declare it with interpolationType ENV_VAR, and the placeholder becomes a reference to SSM_Dir [raw-parameter]
+	// schemaVersion: "2.2"
+	// parameters:
+	//   Dir:
+	//     interpolationType: ENV_VAR
+	//     type: String # below /srv
+	// mainSteps:
+	//   - action: aws:runShellScript
+	//     name: list
+	//     inputs:
+	//       runCommand: ["ls \"{{ Dir }}\""]
+}

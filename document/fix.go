@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bytes"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,20 +53,25 @@ func (u *use) asCode() bool {
 	return u.place == bare && words.MatchString(head)
 }
 
-// unquote makes the edit that takes a placeholder out of single quotes: 'a {{ x }} b' becomes 'a '"{{ x }}"' b'.
+// unquote makes the edit that takes a placeholder out of single quotes: '{{ x }}' becomes "{{ x }}", and 'a {{ x }} b' becomes
+// 'a '"{{ x }}"' b'.
 func (c *collector) unquote(d *Document, u *use) (Edit, bool) {
 	m := c.where()
 	start := m.offset(u.at.Place())
 	if start < 0 {
 		return Edit{}, false
 	}
+	head, tail := u.at.text[:u.off], u.at.text[u.off+len(u.text):]
+	if i := strings.LastIndexByte(head, '\''); i < 0 || i > 0 && head[i-1] == '$' {
+		return Edit{}, false // opened elsewhere, or $'…', where escapes mean something
+	}
 	end := m.rest(d.Root, start)
-	mark := `'"` + u.text + `"'`
+	single, double := `'`, `"`
 	switch m.src[start] {
 	case '"':
-		mark = `'\"` + u.text + `\"'`
+		double = `\"`
 	case '\'':
-		mark = `''"` + u.text + `"''`
+		single = `''`
 	case '!', '&', '*':
 		return Edit{}, false
 	}
@@ -81,7 +87,11 @@ func (c *collector) unquote(d *Document, u *use) (Edit, bool) {
 		at += strings.Index(string(m.src[at:end]), u.text) + len(u.text)
 	}
 	at += strings.Index(string(m.src[at:end]), u.text)
-	return Edit{at, at + len(u.text), mark}, true
+	mark, end := double+u.text+double, at+len(u.text)
+	if strings.HasSuffix(head, "'") && strings.HasPrefix(tail, "'") && bytes.HasSuffix(m.src[:at], []byte(single)) && bytes.HasPrefix(m.src[end:], []byte(single)) {
+		return Edit{at - len(single), end + len(single), mark}, true
+	}
+	return Edit{at, end, single + mark + single}, true
 }
 
 // declareEnv makes the edit that declares a parameter as ENV_VAR, after its type.
