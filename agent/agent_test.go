@@ -108,6 +108,7 @@ mainSteps:
 }
 
 func TestCancelAndTimeout(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, nil)
 	f.run(newRun("c1", script("sleep 300", "echo never")))
 	f.run(newRun("c2", "schemaVersion: '2.2'\nmainSteps:\n- {action: aws:runShellScript, name: s, inputs: {timeoutSeconds: 5, runCommand: ['trap \"exit 0\" TERM; while :; do sleep 0.1; done']}}\n"))
@@ -305,6 +306,7 @@ func TestALinkInTheDirectoryIsNotFollowed(t *testing.T) { // R-05
 }
 
 func TestOneAgentADirectory(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, nil)
 	a, err := agent.New(agent.Config{Node: f.node, Transport: f.net.Node(transport.Address{Tenant: tenant, Name: "mi-other"}), Actions: actions(t)})
 	require.NoError(t, err)

@@ -294,6 +294,7 @@ func TestTheJournalKeepsWhatItPromised(t *testing.T) { // law 4, F4, F5
 }
 
 func TestTheJournalKeepsWhatItPromisedAtRandom(t *testing.T) {
+	t.Parallel()
 	seeds := 1000
 	if !testing.Short() {
 		seeds = 50000

@@ -375,6 +375,7 @@ func TestAtMostOneStart(t *testing.T) { // law 4, R-03, R-07, R-08, F9
 }
 
 func TestAtMostOneStartAtRandom(t *testing.T) {
+	t.Parallel()
 	seeds := 1500
 	if !testing.Short() {
 		seeds = 40000
