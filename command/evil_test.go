@@ -276,7 +276,7 @@ func TestTheInboxKeepsTheReportThatSaysMore(t *testing.T) {
 // The largest batch of the largest reports fits into a transaction.
 func TestABatchOfTheLargestReportsFits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newSite(t, 60)
+		w := newSite(t, 120)
 		defer w.close()
 		p := w.start("plane", nil)
 		defer p.stop()
@@ -288,7 +288,7 @@ func TestABatchOfTheLargestReportsFits(t *testing.T) {
 		p.gate.close()
 		ref := message.Ref{Command: c.ID, Attempt: 1}
 		heads := manySteps(1, message.StepReport{Name: "greet", Stdout: message.Stream{Head: strings.Repeat("\x1b", 24_000), Size: 24_000}, Stderr: message.Stream{Head: strings.Repeat("\"", 8_000), Size: 8_000}})
-		names := manySteps(1200, message.StepReport{Name: strings.Repeat("n", 100), Status: message.Success})
+		names := manySteps(800, message.StepReport{Name: strings.Repeat("n", 100), Status: message.Success})
 		for i, n := range w.nodes {
 			r := message.Report{Ref: ref, Seq: 9, Detail: message.DetailFailed, Steps: heads}
 			if i%2 == 0 {
@@ -312,7 +312,7 @@ func TestABatchOfTheLargestReportsFits(t *testing.T) {
 			require.NoError(t, err)
 			page = append(page, more...)
 		}
-		require.Len(t, page, 60)
+		require.Len(t, page, 120)
 	})
 }
 
