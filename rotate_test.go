@@ -30,6 +30,7 @@ import (
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
 	"github.com/fleetwright/fleetwright/store/memstore"
 	"github.com/fleetwright/fleetwright/target"
 	"github.com/fleetwright/fleetwright/transport"
@@ -225,6 +226,23 @@ func signKey(t *testing.T, n *agent.Node) []byte {
 	return id.Public().SignKey
 }
 
+// stored returns a record of the control plane's keys as it is.
+func (f *keyFleet) stored(parts ...string) (raw string) {
+	at := key.New(access.DefaultTenant).Str("controller")
+	for _, p := range parts {
+		at = at.Str(p)
+	}
+	err := f.store.View(f.t.Context(), func(ctx context.Context, r store.Reader) error {
+		b, err := r.Get(ctx, at)
+		raw = string(b)
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		require.NoError(f.t, err)
+	}
+	return raw
+}
+
 func (f *keyFleet) inForce(n *keyNode) []byte {
 	k, err := f.NodeKey(f.t.Context(), transport.Address{Tenant: n.me.Tenant, Name: n.me.ID})
 	require.NoError(f.t, err)
@@ -388,10 +406,12 @@ func TestControllerKeysRotateUnderLoadOverABadNetwork(t *testing.T) {
 	})
 	a, b := f.add("a"), f.add("b")
 	stop := f.load(a, b)
+	require.NoError(t, f.Audit.Checkpoint(t.Context()))
 	for want := uint64(2); want <= 4; want++ {
 		epoch, err := f.RotateControllerKeys(t.Context(), access.DefaultTenant, 0)
 		require.NoError(t, err)
 		require.Equal(t, want, epoch)
+		require.NoError(t, f.Audit.Checkpoint(t.Context()))
 		if want == 3 {
 			require.NoError(t, a.a.RotateKeys(t.Context()), "both at once")
 			continue // two rotations on top of each other
@@ -433,6 +453,8 @@ func TestANodeThatWasAwayIsLedOverEachRotation(t *testing.T) {
 		there.obeys(epoch)
 	}
 	f.halt() // the control plane dies: it knows from the store whom each node obeys
+	require.Contains(t, f.stored("pin", there.me.ID), `"epoch":3`)
+	require.Empty(t, f.stored("pin", away.me.ID))
 	f.open()
 	away.start()
 	require.EqualValues(t, 1, away.me.Epoch)
@@ -454,6 +476,7 @@ func TestFormerControllerKeysEndWithTheirGrace(t *testing.T) {
 	epoch, err := f.RotateControllerKeys(t.Context(), access.DefaultTenant, time.Hour)
 	require.NoError(t, err)
 	there.obeys(epoch)
+	require.Contains(t, f.stored("key"), `"former"`)
 	f.offset.Store(int64(61 * time.Minute))
 	away.start()
 	f.works(there)
@@ -467,6 +490,7 @@ func TestFormerControllerKeysEndWithTheirGrace(t *testing.T) {
 	c, err = f.Commands.Get(t.Context(), c.ID)
 	require.NoError(t, err)
 	require.False(t, c.Status.Terminal())
+	require.NotContains(t, f.stored("key"), `"former"`, "what has ended is removed")
 	// Too many at once are refused before anything is lost.
 	for {
 		if _, err = f.RotateControllerKeys(t.Context(), access.DefaultTenant, time.Hour); err != nil {
@@ -494,6 +518,32 @@ func TestWhoMayRotateControllerKeys(t *testing.T) {
 	require.NoError(t, err)
 	_, err = denied.RotateControllerKeys(t.Context(), access.DefaultTenant, 0)
 	require.Equal(t, fault.AccessDenied, fault.CodeOf(err))
+}
+
+func TestKeysOfALocalAgentRotate(t *testing.T) {
+	f, err := fleetwright.Open(t.Context(), t.TempDir(), nil)
+	require.NoError(t, err)
+	defer f.Close() //nolint:errcheck // the test ends
+	a, err := f.StartAgent(t.Context(), "one", nil)
+	require.NoError(t, err)
+	at := transport.Address{Tenant: access.DefaultTenant, Name: a.ID}
+	old, err := f.NodeKey(t.Context(), at)
+	require.NoError(t, err)
+	require.NoError(t, a.RotateKeys(t.Context()))
+	now, err := f.NodeKey(t.Context(), at)
+	require.NoError(t, err)
+	require.NotEqual(t, old, now)
+	require.NoError(t, a.Stop())
+	require.Error(t, a.RotateKeys(t.Context()), "it has ended")
+	_, err = f.StartAgent(t.Context(), "one", nil)
+	require.NoError(t, err)
+	req := shell("exit 0")
+	req.InstanceIDs = []string{a.ID}
+	c, err := f.Commands.Send(t.Context(), req)
+	require.NoError(t, err)
+	c, err = f.Commands.Wait(t.Context(), c.ID)
+	require.NoError(t, err)
+	require.Equal(t, message.Success, c.Status)
 }
 
 // What another control plane over the same store changes is noticed here.
