@@ -218,7 +218,7 @@ func (e *endpoint) listen(dir string, o *Options, f *Fleet) error {
 	}
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
-		return fault.New("fleetwright.Open", fault.ServiceUnavailable, "cannot listen on %s: %w", o.Listen, err)
+		return fault.New("net.Listen", fault.ServiceUnavailable, "cannot listen on %s: %w", o.Listen, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle(NodePath, e.nodes.Handler())

@@ -168,7 +168,7 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	enroll := agent.RegisterOver(func(ctx context.Context, body []byte) ([]byte, error) { return httptransport.Enroll(ctx, conn, body) })
+	enroll := agent.RegisterOver(enrolment(conn, log))
 	if o.newKeys {
 		if err := agent.Rotate(ctx, enroll, o.dir, nil); err != nil {
 			return err
@@ -220,12 +220,23 @@ func register(ctx context.Context, o *options, conn httptransport.ClientConfig, 
 	}
 	defer code.Wipe()
 	log.Info("registering", "server", o.server, "activation", o.activation)
-	ask := agent.RegisterOver(func(ctx context.Context, body []byte) ([]byte, error) { return httptransport.Enroll(ctx, conn, body) })
+	ask := agent.RegisterOver(enrolment(conn, log))
 	node, err := agent.Register(ctx, ask, o.dir, o.activation, code, &agent.RegisterOptions{Facts: facts})
 	if err == nil {
 		log.Info("registered", "node", node.ID)
 	}
 	return node, err
+}
+
+// enrolment asks the control plane for an enrolment. A try that failed is logged: the agent tries again for ever, and a wrong -ca or -server would be invisible.
+func enrolment(conn httptransport.ClientConfig, log *slog.Logger) func(context.Context, []byte) ([]byte, error) {
+	return func(ctx context.Context, body []byte) ([]byte, error) {
+		answer, err := httptransport.Enroll(ctx, conn, body)
+		if err != nil {
+			log.Warn("the control plane did not take the enrolment", "error", err)
+		}
+		return answer, err
+	}
 }
 
 // readCode returns the activation code.
