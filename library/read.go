@@ -132,7 +132,7 @@ func (s *Service) convert(op string, f *found, format string) (text, as string, 
 		return "", "", fault.Wrap(op, err)
 	}
 	if format == string(document.YAML) {
-		return yaml(doc.Root), format, nil
+		return string(doc.YAML()), format, nil
 	}
 	var b bytes.Buffer
 	if err := json.Indent(&b, doc.JSON(), "", "  "); err != nil {

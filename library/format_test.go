@@ -44,7 +44,7 @@ mainSteps:
     name: say
     inputs:
       runCommand:
-        - "echo x {{ who }}"
+        - echo x {{ who }}
 `, got.Content)
 }
 
