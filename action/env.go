@@ -20,8 +20,7 @@ var inherited = [...]string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", 
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Environ returns the environment of a process of the step, sorted: a few variables of the agent, those of AWS (AWS_SSM_INSTANCE_ID, AWS_SSM_REGION_NAME, AWS_SSM_PLATFORM_NAME,
-// AWS_SSM_PLATFORM_VERSION, SSM_COMMAND_ID), the document's ENV_VAR parameters, the marker, and more, which wins. Names that no shell could read, and values with a
-// NUL byte, are left out of more by the caller's check (see ValidVar), never silently here: such a pair is a defect of the caller.
+// AWS_SSM_PLATFORM_VERSION, SSM_COMMAND_ID), the document's ENV_VAR parameters, more, which wins, and the marker. The caller has checked c.Env and more with ValidVar.
 func (c *Call) Environ(user *User, more map[string]string) []string {
 	m := map[string]string{"PATH": DefaultPath, "HOME": "/"}
 	for _, name := range inherited {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/action"
 	"github.com/fleetwright/fleetwright/blob"
+	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/message"
 )
 
@@ -168,6 +169,9 @@ func (a *Action) open(ctx context.Context, c *action.Call, kind string, info map
 			return nil, err
 		}
 		in, ok := c.Documents[name]
+		if plain, _ := document.CutVersion(name); !ok {
+			in, ok = c.Documents[plain] // the control plane chose the version when it sent the document along
+		}
 		if !ok {
 			return nil, fmt.Errorf("the document %q was not sent along with the command", name)
 		}

@@ -35,9 +35,6 @@ const (
 	PowerShellName = "aws:runPowerShellScript"
 )
 
-// DefaultTimeout is for steps that do not say timeoutSeconds (R23).
-const DefaultTimeout = 3600 * time.Second
-
 // The exit codes that mean something to a document (P7).
 const (
 	CodeSuccessAndSkip  = 168
@@ -50,7 +47,8 @@ const (
 type Options struct {
 	// Interpreter runs scripts that have no #! line: a program, looked up in PATH when it is no path, and its arguments. Empty is sh, or pwsh for PowerShell.
 	Interpreter []string
-	// Strict makes a script fail at its first failing command: bash -euo pipefail where bash is, else sh -eu; PowerShell stops at errors. A script with a #! line is then refused.
+	// Strict makes a script fail at its first failing command: bash -euo pipefail where bash is, else sh -eu; PowerShell stops at its first error. Where that cannot be promised the
+	// step fails: with an Interpreter of the host's, a #! line, or a PowerShell script that begins with param or using.
 	Strict bool
 	// RunAs is the user whom scripts run as; empty is the agent's. The agent must be root. Scripts without a workingDirectory start in the user's home.
 	RunAs string
@@ -105,6 +103,8 @@ func (a *Action) interpreter() ([]string, error) {
 		return append([]string{path}, argv[1:]...), nil
 	}
 	switch {
+	case len(a.o.Interpreter) > 0 && a.o.Strict:
+		return nil, errors.New("this node asks for strict mode and for an interpreter of its own: put the interpreter's own option for it in its place")
 	case len(a.o.Interpreter) > 0:
 		return try(a.o.Interpreter...)
 	case a.power:
@@ -150,6 +150,12 @@ func (a *Action) Run(ctx context.Context, c *action.Call) action.Result {
 		return action.Failed("the step has no runCommand")
 	}
 	script := strings.Join(lines, "\n") + "\n"
+	if a.power && a.o.Strict {
+		if first := strings.ToLower(strings.TrimSpace(script)); strings.HasPrefix(first, "param") || strings.HasPrefix(first, "using") || strings.HasPrefix(first, "[cmdletbinding") {
+			return action.Failed("this node runs scripts in strict mode, which it cannot do for one that begins with param or using")
+		}
+		script = "$ErrorActionPreference = 'Stop'; " + script // on the first line, so that line numbers stay
+	}
 	p, err := a.process(c, script)
 	if err != nil {
 		return action.Failed(err.Error())

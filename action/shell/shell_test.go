@@ -69,6 +69,8 @@ func TestOnlyTheLastCommandCountsUnlessStrict(t *testing.T) { // T9
 	r := shell.New(&shell.Options{Strict: true}).Run(t.Context(), cl)
 	require.Equal(t, message.Failed, r.Status)
 	require.Contains(t, r.Reason, "#!")
+	cl, _, _ = call(t, "true")
+	require.Equal(t, message.Failed, shell.New(&shell.Options{Strict: true, Interpreter: []string{"sh"}}).Run(t.Context(), cl).Status)
 }
 
 func TestTheEnvironmentIsTheDocumentedOne(t *testing.T) {
@@ -311,6 +313,14 @@ func TestPowerShell(t *testing.T) {
 	require.Equal(t, 3, r.ExitCode)
 	require.Contains(t, out.String(), "-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Unrestricted -File "+cl.Dir+"/script-")
 	require.Contains(t, out.String(), "\ufeffWrite-Host hi\n")
+
+	strict := shell.NewPowerShell(&shell.Options{Strict: true})
+	cl, out, _ = call(t, "Write-Host hi")
+	strict.Run(t.Context(), cl)
+	require.Contains(t, out.String(), "\ufeff$ErrorActionPreference = 'Stop'; Write-Host hi\n")
+	cl, out, _ = call(t, "", "Param($x)")
+	require.Equal(t, message.Failed, strict.Run(t.Context(), cl).Status)
+	require.Empty(t, out.String())
 }
 
 // hostile are values that a careless quoting would run.
@@ -322,6 +332,9 @@ func hostile() []string {
 		for _, b := range quotes {
 			for _, c := range []string{"$(touch PWNED)", "`touch PWNED`", "; touch PWNED #", "\ntouch PWNED #"} {
 				all = append(all, a+b+c+b+a, a+c+b)
+				for _, d := range quotes {
+					all = append(all, d+a+c+b+d)
+				}
 			}
 		}
 	}
