@@ -35,3 +35,21 @@ func TestIncludedParameters_D19(t *testing.T) {
 		})
 	}
 }
+
+// TestIncludedFetched: a document that aws:downloadContent takes from the library must be shipped, or AWS-RunDocument could not run it.
+func TestIncludedFetched(t *testing.T) {
+	d := parse(t, `{"schemaVersion":"2.2","parameters":{"info":{"type":"StringMap","default":{}}},"mainSteps":[
+		{"action":"aws:downloadContent","name":"f","inputs":{"sourceType":"SSMDocument","sourceInfo":"{{ info }}","destinationPath":"document"}},
+		{"action":"aws:downloadContent","name":"h","inputs":{"sourceType":"HTTP","sourceInfo":"{\"url\":\"https://example.org\",\"name\":\"No\"}"}},
+		{"action":"aws:runDocument","name":"r","inputs":{"documentType":"LocalPath","documentPath":"document","documentParameters":{"a":"b"}}}]}`)
+	for given, want := range map[string][]document.IncludedRef{
+		`{"name":"Mine"}`:         {{Name: "Mine", Parameters: values{"a": {"b"}}}},
+		`{"name":"Mine:3"}`:       {{Name: "Mine", Version: "3", Parameters: values{"a": {"b"}}}},
+		`{"name":"Mine:$LATEST"}`: {{Name: "Mine", Version: "$LATEST", Parameters: values{"a": {"b"}}}},
+		`{"name":"arn:aws:ssm:us-east-1:111122223333:document/Mine"}`: {{Name: "arn:aws:ssm:us-east-1:111122223333:document/Mine", Parameters: values{"a": {"b"}}}},
+		`{"name":""}`: nil,
+		`{}`:          nil,
+	} {
+		require.Equal(t, want, bound(t, d, values{"info": {given}}).Included(), given)
+	}
+}

@@ -305,13 +305,13 @@ func TestOtherSources(t *testing.T) {
 		c, _ := call(t, map[string]any{"sourceType": kind, "sourceInfo": info})
 		doc := []byte("schemaVersion: '2.2'")
 		sum := sha256.Sum256(doc)
-		c.Documents = map[string]message.Included{"Doc:1": {Name: "Doc", Document: doc, Hash: hex.EncodeToString(sum[:]), Format: "YAML"}}
+		c.Documents = map[string]message.Included{"Doc": {Name: "Doc", Document: doc, Hash: hex.EncodeToString(sum[:]), Format: "YAML"}}
 		return c, a.Run(t.Context(), c)
 	}
 	for _, c := range []struct {
 		kind, file, content string
 		info                map[string]any
-	}{{"Blob", "b", "blob", map[string]any{"key": "a/b"}}, {"LocalFile", "f", "local", map[string]any{"path": local + "/f"}}, {"SSMDocument", "Doc.yaml", "schemaVersion: '2.2'", map[string]any{"name": "Doc:1"}}} {
+	}{{"Blob", "b", "blob", map[string]any{"key": "a/b"}}, {"LocalFile", "f", "local", map[string]any{"path": local + "/f"}}, {"SSMDocument", "Doc.yaml", "schemaVersion: '2.2'", map[string]any{"name": "Doc:1"}}, {"SSMDocument", "Doc.yaml", "schemaVersion: '2.2'", map[string]any{"name": "Doc"}}} {
 		cl, r := run(c.kind, c.info)
 		require.Equal(t, message.Success, r.Status, r.Reason)
 		b, err := os.ReadFile(cl.Downloads + "/" + c.file)
