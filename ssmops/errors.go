@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/store"
 )
 
 // Codes of the protocol itself, spelled as AWS does.
@@ -61,6 +62,9 @@ func textOf(err error) string {
 		return "the request has no valid credentials"
 	}
 	s := said(err)
+	if s == "" && errors.Is(err, store.ErrReadOnly) {
+		s = "the control plane takes no changes at present, most often because its disk is full; what is there can be read, try again later"
+	}
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + "…"
 	}

@@ -3,6 +3,7 @@ package ssmops
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/target"
 )
 
@@ -70,7 +72,8 @@ func TestErrorBodies(t *testing.T) {
 		`{"__type":"DataCorrupt","Message":"internal error: the control plane's log has it under the request id"}`:         fault.New("x", fault.DataCorrupt, "record at /var/lib"),
 		`{"__type":"UnrecognizedClientException","message":"the request has no valid credentials"}`:                        fault.New("x", fault.Unauthorized, "there is no user bob"),
 		`{"__type":"InvalidParameters"}`:                                                                                   &fault.Error{Code: fault.InvalidParameters, Err: fault.Wrap("y", &fault.Error{Op: "z", Code: fault.InvalidParameters, Err: errors.New("open /etc/x")})},
-		`{"__type":"InvalidTarget","Message":"targets: argument 1, column 2: no"}`:                                         fault.Wrap("x", &target.SyntaxError{Arg: 1, Column: 2, Reason: "no"}),
+		`{"__type":"ServiceUnavailable","Message":"the control plane takes no changes at present, most often because its disk is full; what is there can be read, try again later"}`: fault.Wrap("x", fmt.Errorf("%w: write /var/lib/store: %w", store.ErrReadOnly, errors.New("no space left on device"))),
+		`{"__type":"InvalidTarget","Message":"targets: argument 1, column 2: no"}`:                                                                                                   fault.Wrap("x", &target.SyntaxError{Arg: 1, Column: 2, Reason: "no"}),
 	} {
 		require.Equal(t, want, string(errorBody(err)))
 	}
