@@ -33,7 +33,7 @@ func BenchmarkSendToStart(b *testing.B) {
 	require.NoError(b, err)
 	me, err := agent.Register(b.Context(), agent.RegistrarFunc(f.Nodes.Register), filepath.Join(dir, "agent"), act.ID, act.Code, nil)
 	require.NoError(b, err)
-	conn, err := httptransport.Dial(b.Context(), httptransport.ClientConfig{URL: f.URL(), RootCAs: f.CA(), Address: transport.Address{Tenant: me.Tenant, Name: me.ID}, Key: me.Identity().Signer()})
+	conn, err := httptransport.Dial(b.Context(), httptransport.ClientConfig{URL: f.URL(), RootCAs: f.CA(), Address: transport.Address{Tenant: me.Tenant, Name: me.ID}, Key: me.Signer()})
 	require.NoError(b, err)
 	defer conn.Close() //nolint:errcheck // the benchmark ends
 	set, err := fleetwright.Actions()

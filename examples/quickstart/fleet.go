@@ -164,7 +164,7 @@ func runAgent(ctx context.Context, dir, url, caFile string) error {
 	if err != nil {
 		return err
 	}
-	client.Address, client.Key = transport.Address{Tenant: me.Tenant, Name: me.ID}, me.Identity().Signer()
+	client.Address, client.Key = transport.Address{Tenant: me.Tenant, Name: me.ID}, me.Signer()
 	conn, err := httptransport.NewClient(client)
 	if err != nil {
 		return err
