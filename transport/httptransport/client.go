@@ -255,7 +255,7 @@ func (c *Client) up(out *outbox, medium string) {
 // down ends the present connection, if there is one, and says why.
 func (c *Client) down(err error) {
 	c.mu.Lock()
-	was := c.out
+	was, again := c.out, c.err != nil && err != nil && c.err.Error() == err.Error()
 	c.out, c.medium, c.err = nil, "", err
 	c.signal()
 	c.mu.Unlock()
@@ -266,6 +266,9 @@ func (c *Client) down(err error) {
 		if c.cfg.OnState != nil {
 			c.cfg.OnState(false)
 		}
+	} else if err != nil && !again && !errors.Is(err, transport.ErrClosed) {
+		// Once for each reason: it goes on trying for ever, and a wrong address or authority would be invisible.
+		c.cfg.Logger.Warn("no connection to the control plane", "error", err)
 	}
 }
 
