@@ -110,13 +110,17 @@ func tell(now time.Time, st *State, invs []Invocation) []feed.Event {
 		return nil // a Progress always has its JSON
 	}
 	begin = begin[:len(begin)-1] // the changes follow
-	b, n := append([]byte(nil), begin...), 0
+	room := eventBytes + 4<<10
+	if len(invs) < 100 {
+		room = len(begin) + 300*len(invs)
+	}
+	b, n := append(make([]byte, 0, room), begin...), 0
 	finish := func() {
 		if n > 0 {
 			b = append(b, ']')
 		}
 		events = append(events, feed.Event{Time: now, Kind: eventKind, Data: append(b, '}')})
-		b, n = append([]byte(nil), begin...), 0
+		b, n = append(make([]byte, 0, room), begin...), 0
 	}
 	for i := range invs {
 		inv := &invs[i]

@@ -86,6 +86,7 @@ func (a *actor) encode() (*flush, error) {
 	}
 	seal(stateKey(tenant, a.key.id), b)
 	prefix, aparts := invsKey(tenant, a.key.id), headsKey(tenant, a.key.id)
+	b = make([]byte, 0, 1<<10)
 	for i := range ch.Invocations {
 		inv := &ch.Invocations[i]
 		b = appendInvocation(b[:0], inv)

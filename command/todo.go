@@ -145,13 +145,25 @@ func (l *left) item() (item, error) {
 // event makes the event of a Ready or a Report.
 func event(node string, e message.Envelope) (item, error) {
 	if e.Kind == message.KindReady {
-		r, err := message.Unmarshal[message.Ready](e)
+		r, ok := decodeReady(e.Body)
+		if !ok {
+			var err error
+			if r, err = message.Unmarshal[message.Ready](e); err != nil {
+				return item{}, err
+			}
+		}
 		r.Reason = plain(r.Reason, maxReason)
-		return item{ev: Event{Node: node, Ready: &r}, size: 64 + len(r.Reason)}, err
+		return item{ev: Event{Node: node, Ready: &r}, size: 64 + len(r.Reason)}, nil
 	}
-	r, err := message.Unmarshal[message.Report](e)
+	r, ok := decodeReport(e.Body)
+	if !ok {
+		var err error
+		if r, err = message.Unmarshal[message.Report](e); err != nil {
+			return item{}, err
+		}
+	}
 	tidy(&r)
-	return item{ev: Event{Node: node, Report: &r}, size: len(e.Body) + 256}, err
+	return item{ev: Event{Node: node, Report: &r}, size: len(e.Body) + 256}, nil
 }
 
 // leave stores a message for the command's owner, unless it is of no use there: the node has no invocation that has not ended. There is at most one message of a node and kind.
