@@ -63,9 +63,36 @@ func quotedLen(text string) int {
 	return n
 }
 
+// encoder appends JSON to a buffer. It remembers how times look: those of one transaction are much the same.
+type encoder struct {
+	b     []byte
+	times [4]writtenTime
+	next  int
+}
+
+type writtenTime struct {
+	t    time.Time
+	text [40]byte
+	n    int
+}
+
+func (e *encoder) time(t time.Time) {
+	for i := range e.times {
+		if w := &e.times[i]; w.n > 0 && w.t == t { // the same moment in the same zone
+			e.b = append(e.b, w.text[:w.n]...)
+			return
+		}
+	}
+	w := &e.times[e.next]
+	e.next = (e.next + 1) % len(e.times)
+	w.t = t
+	w.n = len(t.AppendFormat(w.text[:0], time.RFC3339Nano))
+	e.b = append(e.b, w.text[:w.n]...)
+}
+
 // object appends the members of a JSON object; members with their zero value are left out where the type says so.
 type object struct {
-	b     []byte
+	*encoder
 	begun bool
 }
 
@@ -110,20 +137,28 @@ func (o *object) trueOmit(name string, v bool) {
 func (o *object) timeOmit(name string, v time.Time) {
 	if !v.IsZero() {
 		o.name(name)
-		o.b = append(v.AppendFormat(append(o.b, '"'), time.RFC3339Nano), '"')
+		o.b = append(o.b, '"')
+		o.time(v)
+		o.b = append(o.b, '"')
 	}
 }
 
-func (o *object) end() []byte {
+func (o *object) end() {
 	if !o.begun {
 		o.b = append(o.b, '{')
 	}
-	return append(o.b, '}')
+	o.b = append(o.b, '}')
 }
 
 // appendInvocation appends the JSON of an invocation.
 func appendInvocation(b []byte, inv *Invocation) []byte {
-	o := object{b: b}
+	e := encoder{b: b}
+	e.invocation(inv)
+	return e.b
+}
+
+func (e *encoder) invocation(inv *Invocation) {
+	o := object{encoder: e}
 	o.str("node", inv.Node)
 	o.num("attempt", int64(inv.Attempt))
 	o.str("phase", string(inv.Phase))
@@ -149,24 +184,24 @@ func appendInvocation(b []byte, inv *Invocation) []byte {
 			if i > 0 {
 				o.b = append(o.b, ',')
 			}
-			o.b = appendStep(o.b, &inv.Steps[i])
+			e.step(&inv.Steps[i])
 		}
 		o.b = append(o.b, ']')
 	}
 	o.trueOmit("stepsApart", inv.StepsApart)
 	if inv.Late != nil {
 		o.name("late")
-		l := object{b: o.b}
+		l := object{encoder: e}
 		l.timeOmit("at", inv.Late.At)
 		l.str("detail", string(inv.Late.Detail))
 		l.num("exitCode", int64(inv.Late.ExitCode))
-		o.b = l.end()
+		l.end()
 	}
-	return o.end()
+	o.end()
 }
 
-func appendStep(b []byte, s *message.StepReport) []byte {
-	o := object{b: b}
+func (e *encoder) step(s *message.StepReport) {
+	o := object{encoder: e}
 	o.str("name", s.Name)
 	o.str("action", s.Action)
 	o.str("status", string(s.Status))
@@ -174,23 +209,23 @@ func appendStep(b []byte, s *message.StepReport) []byte {
 	o.num("exitCode", int64(s.ExitCode))
 	o.timeOmit("started", s.Started)
 	o.timeOmit("ended", s.Ended)
-	appendStream(&o, "stdout", &s.Stdout)
-	appendStream(&o, "stderr", &s.Stderr)
+	o.stream("stdout", &s.Stdout)
+	o.stream("stderr", &s.Stderr)
 	o.numOmit("reboots", int64(s.Reboots))
-	return o.end()
+	o.end()
 }
 
-func appendStream(o *object, name string, s *message.Stream) {
+func (o *object) stream(name string, s *message.Stream) {
 	if s.IsZero() {
 		return
 	}
 	o.name(name)
-	in := object{b: o.b}
+	in := object{encoder: o.encoder}
 	in.strOmit("head", s.Head)
 	in.numOmit("size", s.Size)
 	in.numOmit("dropped", s.Dropped)
 	in.trueOmit("inPieces", s.InPieces)
-	o.b = in.end()
+	in.end()
 }
 
 // stepLen is the most bytes that appendStep appends.
@@ -209,9 +244,9 @@ func stepLen(s *message.StepReport) int {
 	return n
 }
 
-// appendChange appends the JSON of what became of an invocation.
-func appendChange(b []byte, c *Change) []byte {
-	o := object{b: b}
+// change appends the JSON of what became of an invocation.
+func (e *encoder) change(c *Change) {
+	o := object{encoder: e}
 	o.str("node", c.Node)
 	o.str("detail", string(c.Detail))
 	o.strOmit("reason", c.Reason)
@@ -221,21 +256,21 @@ func appendChange(b []byte, c *Change) []byte {
 	o.strOmit("stepName", c.StepName)
 	o.numOmit("elapsed", int64(c.Elapsed))
 	o.strOmit("line", c.Line)
-	return o.end()
+	o.end()
 }
 
 // appendHeads appends the JSON of output heads.
 func appendHeads(b []byte, hs []head) []byte {
-	b = append(b, '[')
+	e := encoder{b: append(b, '[')}
 	for i := range hs {
 		if i > 0 {
-			b = append(b, ',')
+			e.b = append(e.b, ',')
 		}
-		o := object{b: b}
+		o := object{encoder: &e}
 		o.num("step", int64(hs[i].Step))
 		o.strOmit("stdout", hs[i].Stdout)
 		o.strOmit("stderr", hs[i].Stderr)
-		b = o.end()
+		o.end()
 	}
-	return append(b, ']')
+	return append(e.b, ']')
 }

@@ -61,7 +61,9 @@ func TestTheEncoderWritesWhatJSONWould(t *testing.T) {
 
 		c := change(&inv)
 		var gotC, stdC Change
-		b = appendChange(nil, &c)
+		var e encoder
+		e.change(&c)
+		b = e.b
 		require.NoError(t, json.Unmarshal(b, &gotC), "%s", b)
 		want, err = json.Marshal(c)
 		require.NoError(t, err)

@@ -153,19 +153,25 @@ func (e *Engine) Full() bool {
 
 // Flush returns what changed since the last Flush and forgets it. commit says whether there is something to write, else there are only messages.
 func (e *Engine) Flush() (c Changes, commit bool) {
-	c = Changes{State: e.State.clone(), Sends: e.sends, Ended: e.final}
-	slices.SortFunc(e.changed, func(a, b *open) int { return strings.Compare(a.Node, b.Node) })
-	if len(e.changed) > 0 {
-		c.Invocations = make([]Invocation, len(e.changed))
+	if n := len(e.changed); n > 0 {
+		c.Invocations = make([]Invocation, 0, n)
 	}
-	for i, o := range e.changed {
-		c.Invocations[i] = o.Invocation
+	commit = e.flush(&c, func(inv *Invocation) { c.Invocations = append(c.Invocations, *inv) })
+	return c, commit
+}
+
+// flush is Flush for who is quick to write down what changed: each invocation is shown once, in order, and changes after that.
+func (e *Engine) flush(c *Changes, show func(*Invocation)) (commit bool) {
+	c.State, c.Sends, c.Ended = e.State.clone(), e.sends, e.final
+	slices.SortFunc(e.changed, func(a, b *open) int { return strings.Compare(a.Node, b.Node) })
+	for _, o := range e.changed {
+		show(&o.Invocation)
 		o.apart, o.dirty, o.bytes = nil, false, 0
 	}
 	commit = e.dirty
 	clear(e.changed)
 	e.changed, e.weight, e.sends, e.dirty, e.final = e.changed[:0], 0, nil, false, false
-	return c, commit
+	return commit
 }
 
 // Next returns when [Engine.Tick] has something to do. ok is false when it never has.

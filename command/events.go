@@ -99,54 +99,58 @@ func Line(steps []message.StepReport) string {
 	return ""
 }
 
-// tell makes the events of a change, few of them, however many invocations changed together. The last one alone says that the command is done.
-func tell(now time.Time, st *State, invs []Invocation) []feed.Event {
-	var events []feed.Event
+// teller makes the events of a change, few of them, however many invocations changed together.
+type teller struct {
+	now   time.Time
+	parts [][]byte // lists of changes, without what the command has come to, which is known at the end
+	buf   encoder
+}
+
+func (t *teller) add(inv *Invocation) {
+	if inv.Phase == PhaseOffered && inv.AskedAt.Equal(inv.OfferedAt) {
+		return // it was Pending and is
+	}
+	if t.buf.b == nil {
+		t.buf.b = make([]byte, 0, eventBytes+2<<10)
+	}
+	if len(t.buf.b) > 0 {
+		t.buf.b = append(t.buf.b, ',')
+	}
+	c := change(inv)
+	t.buf.change(&c)
+	if len(t.buf.b) > eventBytes {
+		t.parts, t.buf.b = append(t.parts, t.buf.b), nil
+	}
+}
+
+// end returns the events. The last one alone says that the command is done.
+func (t *teller) end(st *State) []feed.Event {
+	if len(t.buf.b) > 0 || len(t.parts) == 0 {
+		t.parts = append(t.parts, t.buf.b)
+	}
 	p := progress(st)
-	done := p.Done
-	p.Done = false
-	begin, err := json.Marshal(eventData{Command: p})
+	last, err := json.Marshal(p)
 	if err != nil {
 		return nil // a Progress always has its JSON
 	}
-	begin = begin[:len(begin)-1] // the changes follow
-	room := eventBytes + 4<<10
-	if len(invs) < 100 {
-		room = len(begin) + 300*len(invs)
+	p.Done = false
+	others, err := json.Marshal(p)
+	if err != nil {
+		return nil
 	}
-	b, n := append(make([]byte, 0, room), begin...), 0
-	finish := func() {
-		if n > 0 {
-			b = append(b, ']')
+	events := make([]feed.Event, len(t.parts))
+	for i, changes := range t.parts {
+		head := others
+		if i == len(t.parts)-1 {
+			head = last
 		}
-		events = append(events, feed.Event{Time: now, Kind: eventKind, Data: append(b, '}')})
-		b, n = append(make([]byte, 0, room), begin...), 0
+		b := make([]byte, 0, len(head)+len(changes)+32)
+		b = append(append(b, `{"command":`...), head...)
+		if len(changes) > 0 {
+			b = append(append(append(b, `,"changes":[`...), changes...), ']')
+		}
+		events[i] = feed.Event{Time: t.now, Kind: eventKind, Data: append(b, '}')}
 	}
-	for i := range invs {
-		inv := &invs[i]
-		if inv.Phase == PhaseOffered && inv.AskedAt.Equal(inv.OfferedAt) {
-			continue
-		}
-		if len(b) > eventBytes {
-			finish()
-		}
-		if n == 0 {
-			b = append(b, `,"changes":[`...)
-		} else {
-			b = append(b, ',')
-		}
-		c := change(inv)
-		b, n = appendChange(b, &c), n+1
-	}
-	if done {
-		p.Done = true
-		last, err := json.Marshal(p)
-		if err != nil {
-			return nil
-		}
-		b = append(append([]byte(`{"command":`), last...), b[len(begin):]...)
-	}
-	finish()
 	return events
 }
 

@@ -69,10 +69,31 @@ func (a *actor) start(ctx context.Context) error {
 // encode takes what the engine decided.
 func (a *actor) encode() (*flush, error) {
 	s, tenant := a.s, a.key.tenant
-	ch, commit := a.engine.Flush()
-	f := &flush{attached: a.acc, news: a.news.Swap(false), state: ch.State, ended: ch.Ended, sends: ch.Sends}
-	f.commit = commit || f.news || len(f.cancels)+len(f.mail) > 0
+	f := &flush{attached: a.acc, news: a.news.Swap(false)}
 	a.acc = attached{}
+	var ch Changes
+	n := a.engine.Pending()
+	f.puts = make([]put, 0, n+1)
+	seal := func(k key.K, payload []byte) {
+		f.puts = append(f.puts, put{k, s.cfg.Codec.Seal(k, payload)})
+	}
+	prefix, aparts := invsKey(tenant, a.key.id), headsKey(tenant, a.key.id)
+	told := &teller{now: s.cfg.Now()}
+	buf := encoder{b: make([]byte, 0, 1<<10)}
+	commit := a.engine.flush(&ch, func(inv *Invocation) {
+		buf.b = buf.b[:0]
+		buf.invocation(inv)
+		seal(prefix.Str(inv.Node), buf.b)
+		for n, part := range parts(inv.apart) {
+			seal(aparts.Str(inv.Node).Uint(uint64(n)), appendHeads(nil, part))
+		}
+		if inv.Phase == PhaseDone {
+			f.forgets = append(f.forgets, inv.Node)
+		}
+		told.add(inv)
+	})
+	f.state, f.ended, f.sends = ch.State, ch.Ended, ch.Sends
+	f.commit = commit || f.news || len(f.cancels)+len(f.mail) > 0
 	if !commit {
 		return f, nil
 	}
@@ -80,26 +101,8 @@ func (a *actor) encode() (*flush, error) {
 	if err != nil {
 		return f, err
 	}
-	f.puts = make([]put, 0, len(ch.Invocations)+1)
-	seal := func(k key.K, payload []byte) {
-		f.puts = append(f.puts, put{k, s.cfg.Codec.Seal(k, payload)})
-	}
 	seal(stateKey(tenant, a.key.id), b)
-	prefix, aparts := invsKey(tenant, a.key.id), headsKey(tenant, a.key.id)
-	b = make([]byte, 0, 1<<10)
-	for i := range ch.Invocations {
-		inv := &ch.Invocations[i]
-		b = appendInvocation(b[:0], inv)
-		seal(prefix.Str(inv.Node), b)
-		for n, part := range parts(inv.apart) {
-			b = appendHeads(b[:0], part)
-			seal(aparts.Str(inv.Node).Uint(uint64(n)), b)
-		}
-		if inv.Phase == PhaseDone {
-			f.forgets = append(f.forgets, inv.Node)
-		}
-	}
-	f.events = tell(s.cfg.Now(), &ch.State, ch.Invocations)
+	f.events = told.end(&ch.State)
 	return f, nil
 }
 

@@ -20,13 +20,13 @@ const (
 )
 
 // tidy makes a report safe to keep: texts are cut to their limits and carry no control characters, numbers are possible ones, statuses known ones. Steps beyond what one
-// record holds are left out. It does not change the report's steps in place.
+// record holds are left out. It changes the report's steps in place.
 func tidy(r *message.Report) {
 	r.Reason = plain(r.Reason, maxReason)
 	r.Started, r.Ended = possible(r.Started), possible(r.Ended)
-	steps := make([]message.StepReport, 0, len(r.Steps))
 	total := 0
-	for _, s := range r.Steps {
+	for i := range r.Steps {
+		s := &r.Steps[i]
 		s.Name, s.Action, s.Reason = plain(s.Name, maxStepName), plain(s.Action, maxStepName), plain(s.Reason, maxReason)
 		s.Started, s.Ended = possible(s.Started), possible(s.Ended)
 		s.Reboots = max(0, s.Reboots)
@@ -39,12 +39,11 @@ func tidy(r *message.Report) {
 		}
 		tidyStream(&s.Stdout, maxStdout)
 		tidyStream(&s.Stderr, maxStderr)
-		if total += stepLen(&s) - quotedLen(s.Stdout.Head) - quotedLen(s.Stderr.Head); total > maxSteps {
-			break
+		if total += stepLen(s) - quotedLen(s.Stdout.Head) - quotedLen(s.Stderr.Head); total > maxSteps {
+			r.Steps = r.Steps[:i:i]
+			return
 		}
-		steps = append(steps, s)
 	}
-	r.Steps = steps
 }
 
 func tidyStream(s *message.Stream, most int) {

@@ -169,7 +169,7 @@ func (s *Service) writeCommand(ctx context.Context, tx store.Tx, tenant string, 
 			}
 		}
 	}
-	if _, err := s.feed.Append(ctx, tx, topic(tenant, r.ID), tell(st.RequestedAt, st, nil)...); err != nil {
+	if _, err := s.feed.Append(ctx, tx, topic(tenant, r.ID), (&teller{now: st.RequestedAt}).end(st)...); err != nil {
 		return err
 	}
 	return s.record(ctx, tx, "ssm:SendCommand", documentResource(r.Request.DocumentName), r.ID)
