@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -63,6 +64,7 @@ func (s System) Spawn(ctx context.Context, p *Process) (Exit, error) {
 		// The leader may have gone and left its children: it is not reaped yet, so its id still means this session.
 		KillSession(pid, syscall.SIGKILL)
 		group.kill()
+		killStrays(p.Env)
 	}
 	err = wait()
 	exit.OOM = group.oom()
@@ -76,6 +78,22 @@ func (s System) Spawn(ctx context.Context, p *Process) (Exit, error) {
 		exit.Code = cmd.ProcessState.ExitCode()
 	}
 	return exit, nil
+}
+
+// killStrays kills what left the session but still carries the run's marker in its environment: daemons of a script that was told to stop.
+func killStrays(env []string) {
+	for _, kv := range env {
+		marker, ok := strings.CutPrefix(kv, MarkerVar+"=")
+		if !ok || marker == "" {
+			continue
+		}
+		for range 32 { // each look finds one session; more than these are not a script's, and the next look would find no fewer
+			leader := Alive(marker, Child{})
+			if leader == 0 || !KillSession(leader, syscall.SIGKILL) {
+				return
+			}
+		}
+	}
 }
 
 func or(d, otherwise time.Duration) time.Duration {

@@ -36,7 +36,7 @@ func call(t testing.TB, script ...string) (*action.Call, *bytes.Buffer, *bytes.B
 		lines[i] = s
 	}
 	return &action.Call{Tenant: "default", Node: "mi-1", Command: "c1", Attempt: 1, Action: shell.Name, Name: "step", Inputs: map[string]any{"runCommand": lines},
-		Stdout: &out, Stderr: &err, Dir: dir, Downloads: files, Marker: "mark", Depth: 1, Spawner: action.System{}, Log: slog.New(slog.DiscardHandler),
+		Stdout: &out, Stderr: &err, Dir: dir, Downloads: files, Marker: "mark-" + strings.ReplaceAll(dir, "/", "-"), Depth: 1, Spawner: action.System{}, Log: slog.New(slog.DiscardHandler),
 		Facts: message.Facts{PlatformName: "TestOS", PlatformVersion: "1"}}, &out, &err
 }
 
@@ -89,7 +89,7 @@ func TestTheEnvironmentIsTheDocumentedOne(t *testing.T) {
 		env[k] = v
 	}
 	for k, v := range map[string]string{"AWS_SSM_INSTANCE_ID": "mi-1", "AWS_SSM_REGION_NAME": "", "AWS_SSM_PLATFORM_NAME": "TestOS", "AWS_SSM_PLATFORM_VERSION": "1", "SSM_COMMAND_ID": "c1",
-		"SSM_Name": "a b\n$(id)", "EXTRA": "1", "PATH": "/bin:/usr/bin", "HOST": "h", action.MarkerVar: "mark"} {
+		"SSM_Name": "a b\n$(id)", "EXTRA": "1", "PATH": "/bin:/usr/bin", "HOST": "h", action.MarkerVar: cl.Marker} {
 		require.Contains(t, env, k)
 		require.Equal(t, v, env[k], k)
 	}
@@ -216,6 +216,7 @@ func TestTheWholeGroupIsKilled(t *testing.T) { // R30, T23
 		{"a child of a child", action.ErrTimeout, message.TimedOut, `sh -c 'sleep 300 & echo $! ; wait' & echo $! $$ ; sleep 0.05; echo ready; wait`},
 		{"who ignores SIGTERM", action.ErrCancelled, message.Cancelled, `trap '' TERM; sh -c 'trap "" TERM; echo $$; while :; do sleep 0.1; done' & echo $!; sleep 0.05; echo ready; while :; do sleep 0.1; done`},
 		{"a process group of its own", action.ErrTimeout, message.TimedOut, `set -m; sh -c 'echo $$; sleep 300' & echo $!; sleep 0.05; echo ready; wait`},
+		{"a session of its own", action.ErrTimeout, message.TimedOut, `command -v setsid >/dev/null && setsid sh -c 'echo $$; sleep 300' & echo $!; sleep 0.05; echo ready; wait`},
 		{"who exits 0 when told to stop", action.ErrTimeout, message.TimedOut, `trap 'exit 0' TERM; echo $$; echo ready; while :; do sleep 0.05; done`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
