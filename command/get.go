@@ -95,6 +95,11 @@ func (s *Service) readInvocation(ctx context.Context, op, id, node string) (out 
 		out = result(&rec, inv)
 		return err
 	})
+	if err == nil {
+		one := []Result{out}
+		err = s.name(ctx, tenant, one)
+		out = one[0]
+	}
 	return out, wrap(op, err)
 }
 

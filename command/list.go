@@ -323,7 +323,32 @@ func (s *Service) Invocations(ctx context.Context, q ListRequest) (out []Result,
 			}
 		}
 	})
+	if err == nil {
+		err = s.name(ctx, tenant, out)
+	}
 	return out, next, wrap(op, err)
+}
+
+// name fills in the names that the nodes have now. A node that is gone has none.
+func (s *Service) name(ctx context.Context, tenant string, rs []Result) error {
+	for part := range slices.Chunk(rs, 250) {
+		ids := make([]string, len(part))
+		for i := range part {
+			ids[i] = part[i].Node
+		}
+		nodes, err := s.cfg.Nodes.Nodes(ctx, tenant, ids)
+		if err != nil {
+			return err
+		}
+		names := make(map[string]string, len(nodes))
+		for i := range nodes {
+			names[nodes[i].ID] = nodes[i].Name
+		}
+		for i := range part {
+			part[i].Name = names[part[i].Node]
+		}
+	}
+	return nil
 }
 
 // targetsAfter returns at most n targets after a node, and whether there are more.

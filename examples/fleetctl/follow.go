@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
@@ -192,7 +193,12 @@ func (a *app) summary(ctx context.Context, id string) error {
 
 func (a *app) invocationTable(c ssmops.Command, all []ssmops.CommandInvocation) error {
 	if len(all) > 0 {
-		t := a.table("NODE", "STATUS", "EXIT", "TIME", "OUTPUT")
+		named := slices.ContainsFunc(all, func(i ssmops.CommandInvocation) bool { return i.InstanceName != "" })
+		head := []string{"NODE", "STATUS", "EXIT", "TIME", "OUTPUT"}
+		if named {
+			head = slices.Insert(head, 1, "NAME")
+		}
+		t := a.table(head...)
 		for _, i := range all {
 			exit, line := fmt.Sprint(i.ResponseCode), i.FirstLine
 			if i.ResponseCode < 0 {
@@ -201,7 +207,11 @@ func (a *app) invocationTable(c ssmops.Command, all []ssmops.CommandInvocation) 
 			if line == "" {
 				line = i.Reason
 			}
-			t.row(i.InstanceID, i.StatusDetails, exit, seconds(i.ElapsedSeconds), short(line, 100))
+			row := []any{i.InstanceID, i.StatusDetails, exit, seconds(i.ElapsedSeconds), short(line, 100)}
+			if named {
+				row = slices.Insert(row, 1, any(i.InstanceName))
+			}
+			t.row(row...)
 		}
 		if err := t.end(); err != nil {
 			return err
