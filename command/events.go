@@ -84,8 +84,20 @@ func change(inv *Invocation) Change {
 	return c
 }
 
-// Line returns the first line of output of the steps: stdout of the first step that wrote any, else stderr.
+// Line returns the line of output that says most: of the first step that failed its first line of stderr, else of stdout; when none failed, or it wrote nothing, the
+// first line of stdout of the first step that wrote any, else of stderr.
 func Line(steps []message.StepReport) string {
+	for i := range steps {
+		if st := steps[i].Status; st == message.Failed || st == message.TimedOut {
+			if l := firstLine(steps[i].Stderr.Head); l != "" {
+				return l
+			}
+			if l := firstLine(steps[i].Stdout.Head); l != "" {
+				return l
+			}
+			break
+		}
+	}
 	for i := range steps {
 		if l := firstLine(steps[i].Stdout.Head); l != "" {
 			return l

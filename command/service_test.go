@@ -533,3 +533,15 @@ func TestTruncateKeepsRunesAndMarksCuts(t *testing.T) {
 		require.Contains(t, got, "truncated--")
 	}
 }
+
+func TestLineSaysMost(t *testing.T) {
+	step := func(st message.Status, out, errs string) message.StepReport {
+		return message.StepReport{Status: st, Stdout: message.Stream{Head: out}, Stderr: message.Stream{Head: errs}}
+	}
+	require.Equal(t, "a", Line([]message.StepReport{step(message.Success, "", "e"), step(message.Success, "a\nb", "")}))
+	require.Equal(t, "e", Line([]message.StepReport{step(message.Success, "", "e")}))
+	require.Equal(t, "why", Line([]message.StepReport{step(message.Success, "a", ""), step(message.Failed, "b", "why\nmore"), step(message.Failed, "", "later")}))
+	require.Equal(t, "b", Line([]message.StepReport{step(message.Success, "a", ""), step(message.TimedOut, "b", "")}))
+	require.Equal(t, "a", Line([]message.StepReport{step(message.Success, "a", ""), step(message.Failed, "", "")}))
+	require.Empty(t, Line(nil))
+}
