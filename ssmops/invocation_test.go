@@ -149,7 +149,7 @@ func TestR27_SeveralStepsNeedAName(t *testing.T) {
 		require.Equal(t, "two\n----------ERROR-------\noops", l[0].CommandPlugins[1].Output)
 		require.Equal(t, "not on this platform", l[0].CommandPlugins[2].Output)
 		require.Equal(t, message.Success, l[0].CommandPlugins[2].Status)
-		require.Equal(t, "one", l[0].FirstLine)
+		require.Equal(t, "oops", l[0].FirstLine)
 		require.Empty(t, call1[ListCommandInvocationsResult](w, "ListCommandInvocations", m{"CommandId": c.ID}).CommandInvocations[0].CommandPlugins, "only with Details")
 	})
 }
