@@ -162,6 +162,27 @@ func TestCancelEndsWhatNeverRanAndStopsTheRest(t *testing.T) {
 	require.Equal(t, 1, f.ends)
 }
 
+// Between the moment when a command closes and the sweep that ends what is open, however long that takes, nothing starts.
+func TestNothingStartsOnceTheCommandCloses(t *testing.T) {
+	f := newFleet(5000, 5000, 0, false)
+	f.flush()
+	f.ready(node(0))
+	f.report(node(0), 1, message.DetailFailed)
+	f.ready(node(4999))
+	f.e.Step(f.now, Event{Node: node(4998), Present: true, First: true})
+	f.flush()
+	require.Equal(t, 1, f.sent[message.KindRun])
+	f.pass(0)
+	f.ready(node(4998))
+	for range 10 {
+		f.flush()
+		f.pass(0)
+	}
+	require.Equal(t, 1, f.sent[message.KindRun])
+	require.Equal(t, 4999, f.last.Counts[message.DetailTerminated])
+	require.True(t, f.e.State.Done())
+}
+
 func TestCancelOfOneNodeBeforeItsTurn(t *testing.T) {
 	f := newFleet(3, 1, 0, false)
 	f.flush()

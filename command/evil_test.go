@@ -3,9 +3,11 @@ package command
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,7 +84,10 @@ func TestEvilNode(t *testing.T) {
 func evil(t *testing.T, phase string) {
 	w := newSite(t, 5)
 	defer w.close()
-	p := w.start("plane", nil)
+	var log lockedBuffer
+	p := w.start("plane", func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
 	defer p.stop()
 	synctest.Wait()
 	w.works(time.Hour)
@@ -139,6 +144,10 @@ func evil(t *testing.T, phase string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 		same(t, before, others(), name)
+		require.NotContains(t, log.String(), "cannot go on", "%s: a report that cannot be written stops everybody", name)
+		for _, id := range []string{c.ID, other.ID} {
+			require.Empty(t, dump(t, w.store, streamsKey("default", id).Range()), "%s: no step wrote that", name)
+		}
 		n++
 	}
 	// Bodies that are not what their kind says.
@@ -173,6 +182,19 @@ func evil(t *testing.T, phase string) {
 	}
 	w.checkStarts()
 }
+
+// lockedBuffer is a buffer for many writers.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
 func kindOf(body any) message.Kind {
 	switch body.(type) {

@@ -19,6 +19,8 @@ const (
 	chunkBytes = 160 << 10
 	// maxRecord is the most bytes of a command's own record, which holds the request.
 	maxRecord = 240 << 10
+	// maxIDs is the most bytes of all target ids together, so that they fit into one transaction with the rest.
+	maxIDs = 7 << 20
 )
 
 // Send accepts a command (AWS: SendCommand): when it returns, the command, the content of its document, its resolved targets and its audit record are
@@ -44,7 +46,9 @@ func (s *Service) Send(ctx context.Context, req SendRequest) (Command, error) {
 	if r.Request.OutputLimit == 0 {
 		r.Request.OutputLimit = s.cfg.OutputLimit
 	}
-	r.cut(p.ids)
+	if n := r.cut(p.ids); n > maxIDs {
+		return Command{}, fault.New(op, fault.Validation, "the ids of the %d targets have %d bytes; a command holds %d: narrow the targets and send several commands", len(p.ids), n, maxIDs)
+	}
 	st := NewState(id, len(p.ids), p.rate.concurrency.Concurrency(len(p.ids)), p.rate.errors.ErrorLimit(len(p.ids)), !p.req.NoRamp, s.cfg.Now(),
 		seconds(p.req.TimeoutSeconds), p.execution)
 	docs := append([]message.Included{{Name: p.req.DocumentName, Version: p.version, Hash: r.Hash, Document: p.content, Format: p.format}}, p.included...)
@@ -108,11 +112,12 @@ func (s *Service) settle(ctx context.Context, tenant, id string) (there bool, er
 	return there, err
 }
 
-// cut lays down in which records the targets lie.
-func (r *record) cut(ids []string) {
+// cut lays down in which records the targets lie, and returns how many bytes these have.
+func (r *record) cut(ids []string) (bytes int) {
 	longest := 1
 	for _, id := range ids {
-		longest = max(longest, quotedLen(id)+1)
+		n := quotedLen(id) + 1
+		longest, bytes = max(longest, n), bytes+n
 	}
 	r.ChunkSize = min(chunk, chunkBytes/longest)
 	r.Chunks = (len(ids) + r.ChunkSize - 1) / r.ChunkSize
@@ -120,6 +125,7 @@ func (r *record) cut(ids []string) {
 	for i := range r.Last {
 		r.Last[i] = ids[min(len(ids), (i+1)*r.ChunkSize)-1]
 	}
+	return bytes
 }
 
 // fits checks that the command fits into a message to a node and into a record.

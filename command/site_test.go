@@ -40,6 +40,7 @@ type site struct {
 	working  map[string]int // nodes at work, by command
 	peak     map[string]int
 	sent     map[message.Kind]int
+	sentTo   map[string]int  // by tenant
 	deaf     map[string]bool // nodes that get nothing
 	closing  chan struct{}
 	messages sync.WaitGroup
@@ -58,7 +59,7 @@ type exec struct {
 
 func newSite(t testing.TB, n int) *site {
 	w := &site{t: t, store: memstore.New(), blobs: memblob.New(), byID: map[string]int{}, work: time.Second, execs: map[execKey]*exec{}, working: map[string]int{}, peak: map[string]int{},
-		sent: map[message.Kind]int{}, deaf: map[string]bool{}, closing: make(chan struct{})}
+		sent: map[message.Kind]int{}, sentTo: map[string]int{}, deaf: map[string]bool{}, closing: make(chan struct{})}
 	for i := range n {
 		id := fmt.Sprintf("mi-%017x", i)
 		w.byID[id] = i
@@ -161,6 +162,7 @@ func (w *site) Send(_ context.Context, tenant, node string, kind message.Kind, r
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sent[kind]++
+	w.sentTo[tenant]++
 	select {
 	case <-w.closing:
 		return errors.New("the site closes")

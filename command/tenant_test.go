@@ -113,6 +113,32 @@ func twoTenants(t *testing.T, r *rapid.T) {
 	}
 }
 
+// A sign of life of one tenant's node moves nothing of another tenant's node of the same id.
+func TestHeardIsOfOneTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSite(t, 0)
+		defer w.close()
+		nodes := tenants{w, []string{"mi-1", "mi-2"}}
+		for _, n := range nodes.ids {
+			w.deafen(n)
+		}
+		p := w.start("plane", func(c *Config) { c.Nodes = nodes })
+		defer p.stop()
+		synctest.Wait()
+		for _, tenant := range []string{"a", "b"} {
+			_, err := p.Send(access.With(t.Context(), access.Principal{Tenant: tenant}), SendRequest{DocumentName: "Hello", Targets: web})
+			require.NoError(t, err)
+		}
+		time.Sleep(50 * time.Second) // all are Delayed, and were asked once more
+		sent := func(tenant string) int { w.mu.Lock(); defer w.mu.Unlock(); return w.sentTo[tenant] }
+		a, b := sent("a"), sent("b")
+		p.Heard("a", "mi-1", true)
+		time.Sleep(time.Second)
+		require.Equal(t, a+1, sent("a"), "it is asked")
+		require.Equal(t, b, sent("b"))
+	})
+}
+
 // tenants gives every tenant nodes of the same ids.
 type tenants struct {
 	*site
