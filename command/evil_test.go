@@ -2,10 +2,13 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,7 +48,7 @@ func misdeeds(c, other string) map[string]any {
 		}
 	}
 	for name, s := range map[string][]message.StepReport{
-		"sixty thousand steps":           make([]message.StepReport, 5_000),
+		"many steps without a name":      make([]message.StepReport, 3_000),
 		"steps of control characters":    manySteps(200, message.StepReport{Name: esc[:500], Action: esc[:100], Status: message.Status(esc[:20]), Reason: esc[:200]}),
 		"heads over their limits":        {{Stdout: message.Stream{Head: long, Size: math.MaxInt64, Dropped: math.MaxInt64}, Stderr: message.Stream{Head: strings.Repeat("y", 30_000), Size: -1}}},
 		"negative sizes and impossible":  {{Status: "Exploded", ExitCode: math.MinInt, Reboots: math.MinInt, Stdout: message.Stream{Size: math.MinInt64, Dropped: -5}, Started: time.Unix(-1<<40, 0), Ended: t0}},
@@ -54,6 +57,9 @@ func misdeeds(c, other string) map[string]any {
 	} {
 		out["report of "+name] = message.Report{Ref: ref, Seq: 4, Detail: message.DetailInProgress, Steps: s}
 	}
+	begin := `{"command":"` + c + `","attempt":1,"seq":100,"detail":"InProgress","steps":[`
+	out["a report of sixty thousand steps in three bytes each"] = json.RawMessage(begin + strings.TrimSuffix(strings.Repeat("{},", 60_000), ",") + "]}")
+	out["a report of steps that grow when they are written"] = json.RawMessage(strings.Replace(begin, "100", "101", 1) + strings.TrimSuffix(strings.Repeat(`{"stdout":{"head":"\u001b"}},`, 6_000), ",") + "]}")
 	out["a report with the largest number"] = message.Report{Ref: ref, Seq: math.MaxUint64, Detail: message.DetailInProgress}
 	out["a report with the smallest number"] = message.Report{Ref: ref, Seq: 0, Detail: message.DetailInProgress}
 	out["a report from the year 1"] = message.Report{Ref: ref, Seq: 5, Detail: message.DetailInProgress, Started: time.Date(1, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600)), Ended: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
@@ -130,14 +136,19 @@ func evil(t *testing.T, phase string) {
 	}
 	before := others()
 	n := 0
-	for name, body := range misdeeds(c.ID, other.ID) {
+	deeds := misdeeds(c.ID, other.ID)
+	for _, name := range slices.Sorted(maps.Keys(deeds)) { // in order of their numbers, so that each is looked at
+		body := deeds[name]
 		if r, ok := body.(message.Ready); ok && r.Ref == ref && phase == "offered" {
 			continue // that is its own to answer
 		}
 		kind := kindOf(body)
-		b, err := message.Marshal(kind, body)
-		if err != nil {
-			continue // it is too large for any envelope
+		b, raw := body.(json.RawMessage)
+		if !raw {
+			var err error
+			if b, err = message.Marshal(kind, body); err != nil {
+				continue // it is too large for any envelope
+			}
 		}
 		for range 2 {
 			p.Handle(t.Context(), "default", evil, message.Envelope{Tenant: "default", Kind: kind, Body: b}) //nolint:errcheck // it may well refuse
@@ -200,7 +211,7 @@ func kindOf(body any) message.Kind {
 	switch body.(type) {
 	case message.Ready:
 		return message.KindReady
-	case message.Report:
+	case message.Report, json.RawMessage:
 		return message.KindReport
 	}
 	return message.KindOutput

@@ -135,7 +135,7 @@ func TestAPlaneThatOwnsNothingLeavesItToTheOwner(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, got.Counts[message.DetailCancelled])
 		require.Equal(t, message.InProgress, got.Status)
-		require.Empty(t, dump(t, w.store, todo().Range()), "a cancellation that was carried out is gone, though the command goes on")
+		require.NotContains(t, dump(t, w.store, todo().Range()), todoCancel, "a cancellation that was carried out is gone, though the command goes on")
 		require.NoError(t, other.Cancel(t.Context(), c.ID))
 		got, err = other.Wait(t.Context(), c.ID)
 		require.NoError(t, err)
