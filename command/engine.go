@@ -76,7 +76,7 @@ type open struct {
 	waiting  bool      // Delayed, and it answered: it is to get the next slot
 	dirty    bool      // among changed
 	bytes    int       // its part of the engine's weight
-	pos      int       // in the heap, -1 when absent
+	class    int       // of its last timer
 }
 
 // Engine decides what a command does next. It is pure: no I/O, no goroutine, no clock; the same events at the same times give the same effects.
@@ -111,13 +111,13 @@ func Restore(s State, t Timing, invs []Invocation, now time.Time) *Engine {
 		if inv.Phase == PhaseDone {
 			continue
 		}
-		o := &open{Invocation: inv, pos: -1, reported: inv.Seq > 0}
+		o := &open{Invocation: inv, reported: inv.Seq > 0}
 		e.open[inv.Node] = o
 		switch {
 		case inv.Phase == PhaseDelayed:
 			e.armDelayed(now, o)
 		default:
-			e.arm(o, now)
+			e.arm(o, now, irregular)
 		}
 	}
 	if e.Closing != "" || e.Expired {
@@ -186,8 +186,8 @@ func (e *Engine) Next() (t time.Time, ok bool) {
 	if e.Expired {
 		t = e.ExpiresAt.Add(e.timing.Grace)
 	}
-	if len(e.timers) > 0 && e.timers[0].due.Before(t) {
-		t = e.timers[0].due
+	if first, _ := e.timers.first(); first != nil && first.at.Before(t) {
+		t = first.at
 	}
 	return t, true
 }
@@ -245,8 +245,12 @@ func (e *Engine) Tick(now time.Time, limit int) {
 			e.offer(now, o)
 		}
 	}
-	for ; limit > 0 && len(e.timers) > 0 && !e.timers[0].due.After(now) && !e.Full(); limit-- {
-		e.due(now, e.timers[0])
+	for ; limit > 0 && !e.Full(); limit-- {
+		o := e.timers.pop(now)
+		if o == nil {
+			break
+		}
+		e.due(now, o)
 	}
 	e.settle(now)
 }

@@ -32,7 +32,7 @@ func (e *Engine) dispatch(now time.Time, cs []Candidate) {
 }
 
 func (e *Engine) add(node string, offered time.Time) *open {
-	o := &open{Invocation: Invocation{Node: node, Attempt: 1, OfferedAt: offered, ExitCode: -1}, pos: -1}
+	o := &open{Invocation: Invocation{Node: node, Attempt: 1, OfferedAt: offered, ExitCode: -1}}
 	e.open[node] = o
 	return o
 }

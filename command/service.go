@@ -64,7 +64,7 @@ type Config struct {
 
 	Timing      Timing
 	RefuseRaw   bool  // refuse documents that paste parameters into scripts
-	OutputLimit int64 // bytes of each stream of each step when the request does not say; 0 is 64 MiB
+	OutputLimit int64 // bytes of output that an invocation may keep when the request does not say; 0 is 64 MiB
 	Retention   Retention
 	MaxTargets  int // nodes a command may have; 0 is 250,000
 }
