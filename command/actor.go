@@ -77,7 +77,12 @@ func (a *actor) nudge() {
 // loop runs until the command ended, the lease was lost, or ctx ended. When a commit fails it begins again from the store.
 func (a *actor) loop(ctx context.Context) {
 	err := errGone
-	defer func() { a.inbox.answerWaiting(err, true) }()
+	defer func() {
+		a.inbox.answerWaiting(err, true)
+		if err != nil {
+			a.s.unhearAll(a)
+		}
+	}()
 	pause := firstPause
 	for {
 		began := a.s.cfg.Now()

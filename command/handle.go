@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
@@ -90,20 +91,11 @@ func (s *Service) hear(a *actor, nodes []string) {
 		case len(was) == 0:
 			s.heard[k] = a.self
 		default:
-			if !contains(was, a) {
+			if !slices.Contains(was, a) {
 				s.heard[k] = append(was[:len(was):len(was)], a)
 			}
 		}
 	}
-}
-
-func contains(as []*actor, a *actor) bool {
-	for _, b := range as {
-		if a == b {
-			return true
-		}
-	}
-	return false
 }
 
 // unhearNodes forgets that the actor wants to know of the nodes.
@@ -111,21 +103,34 @@ func (s *Service) unhearNodes(a *actor, nodes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range nodes {
-		k := nodeKey{a.key.tenant, n}
-		was := s.heard[k]
-		if len(was) == 1 && was[0] == a {
-			delete(s.heard, k)
-			continue
+		s.unhearOne(a, nodeKey{a.key.tenant, n})
+	}
+}
+
+func (s *Service) unhearOne(a *actor, k nodeKey) {
+	was := s.heard[k]
+	if !slices.Contains(was, a) {
+		return
+	}
+	if len(was) == 1 {
+		delete(s.heard, k)
+		return
+	}
+	rest := make([]*actor, 0, len(was)-1)
+	for _, b := range was {
+		if b != a {
+			rest = append(rest, b)
 		}
-		var rest []*actor
-		for _, b := range was {
-			if b != a {
-				rest = append(rest, b)
-			}
-		}
-		if len(rest) > 0 {
-			s.heard[k] = rest
-		}
+	}
+	s.heard[k] = rest
+}
+
+// unhearAll is for an actor that ends in trouble, so that nobody knows which nodes it wanted to know of.
+func (s *Service) unhearAll(a *actor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.heard {
+		s.unhearOne(a, k)
 	}
 }
 

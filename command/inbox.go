@@ -2,6 +2,7 @@ package command
 
 import (
 	"hash/crc32"
+	"slices"
 	"sync"
 
 	"github.com/fleetwright/fleetwright/fault"
@@ -93,7 +94,11 @@ func (b *inbox) put(it item) error {
 
 // merge takes a later message of the same node and kind.
 func (it *item) merge(next *item) {
-	it.mail = append(it.mail, next.mail...)
+	for _, l := range next.mail {
+		if !slices.ContainsFunc(it.mail, func(m letter) bool { return m.sum == l.sum && string(m.key) == string(l.key) }) {
+			it.mail = append(it.mail, l)
+		}
+	}
 	switch {
 	case it.ev.Report != nil:
 		a, b := it.ev.Report, next.ev.Report

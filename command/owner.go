@@ -26,6 +26,9 @@ type ownedShard struct {
 // claimEvery is how often Run asks for shards that others hold, and looks for what others left for it, if the store does not tell.
 const claimEvery = time.Second
 
+// collectEvery is how long a look at what was left waits after one that found something: what comes meanwhile is taken together.
+const collectEvery = 5 * time.Millisecond
+
 // Run owns commands until ctx ends: it takes what shards it can get, goes on with their commands, and takes over those of control planes that died. It returns ctx's error.
 // One Run at a time. When it returns, everything that it started has ended.
 //
@@ -48,7 +51,12 @@ func (s *Service) Run(ctx context.Context) error {
 		s.claim(ctx, &wg)
 		for ctx.Err() == nil {
 			s.scan(ctx)
-			s.collect(ctx)
+			if s.collect(ctx) {
+				select {
+				case <-ctx.Done():
+				case <-time.After(collectEvery):
+				}
+			}
 			select {
 			case <-ctx.Done():
 			case <-poll.C:

@@ -36,7 +36,7 @@ type Documents interface {
 	Fetch(ctx context.Context, tenant, name, version string) (content []byte, format, resolved, hash string, err error)
 }
 
-// Sender carries messages to nodes. It may lose them; the service sends again.
+// Sender carries messages to nodes. It may lose them; the service sends again. It is called from many goroutines at once, also for one node.
 type Sender interface {
 	// Send hands a message over for the node. It does not block for long. The body is shared: it must not be changed.
 	Send(ctx context.Context, tenant, node string, kind message.Kind, ref message.Ref, notAfter time.Time, body []byte) error

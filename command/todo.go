@@ -43,10 +43,11 @@ type left struct {
 	sum              uint32
 }
 
-// collect takes what is left for the owned shards.
-func (s *Service) collect(ctx context.Context) {
+// collect takes what is left for the owned shards, and reports whether there was anything.
+func (s *Service) collect(ctx context.Context) (any bool) {
 	for _, sh := range s.mine() {
 		found, err := s.look(ctx, sh.n)
+		any = any || len(found) > 0
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("cannot read what is left to do; trying again", "shard", sh.n, "error", err)
 		}
@@ -73,6 +74,7 @@ func (s *Service) collect(ctx context.Context) {
 			a.put(it) //nolint:errcheck // found again next time
 		}
 	}
+	return any
 }
 
 // loadCancels puts the stored cancellations of a command into its inbox.
