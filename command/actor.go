@@ -161,7 +161,11 @@ func (a *actor) serve(ctx context.Context) (err error) {
 
 // advance steps the engine as far as it goes now.
 func (a *actor) advance(ctx context.Context, now time.Time) error {
-	for !a.engine.Full() {
+	for n := 0; !a.engine.Full(); n++ {
+		if n == takeRounds { // who sends without end does not keep what was decided from being written
+			a.nudge()
+			break
+		}
 		batch := a.inbox.take()
 		if len(batch) == 0 {
 			break

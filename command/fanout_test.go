@@ -64,6 +64,7 @@ type swarm struct {
 	ids     []string
 	nodes   []target.Node
 	doc     string
+	fails   int // one in so many nodes fails; 0 is none
 	service *Service
 	answers []chan answerOf
 	wg      sync.WaitGroup
@@ -145,7 +146,14 @@ func (s *swarm) answer(from chan answerOf) {
 		case message.KindOffer:
 			e.Kind, e.Body = message.KindReady, []byte(`{"command":"`+a.ref.Command+`","attempt":1}`)
 		case message.KindRun:
-			e.Kind, e.Body = message.KindReport, []byte(`{"command":"`+a.ref.Command+`","attempt":1,"seq":3,"detail":"Success","exitCode":0,"started":"2026-03-01T12:00:00.123456789Z","ended":"2026-03-01T12:00:01.123456789Z",`+
+			detail := "Success"
+			if at := 0; s.fails > 0 {
+				fmt.Sscanf(a.node, "mi-%x", &at) //nolint:errcheck // our own
+				if at%s.fails == 0 {
+					detail = "Failed"
+				}
+			}
+			e.Kind, e.Body = message.KindReport, []byte(`{"command":"`+a.ref.Command+`","attempt":1,"seq":3,"detail":"`+detail+`","exitCode":0,"started":"2026-03-01T12:00:00.123456789Z","ended":"2026-03-01T12:00:01.123456789Z",`+
 				`"steps":[{"name":"greet","action":"aws:runShellScript","status":"Success","exitCode":0,"started":"2026-03-01T12:00:00.123456789Z","ended":"2026-03-01T12:00:01.123456789Z","stdout":{"head":"hello world\n","size":12}}]}`)
 		default:
 			continue
@@ -166,9 +174,19 @@ func BenchmarkFanout(b *testing.B) {
 				if n > 10_000 && os.Getenv("FLEETWRIGHT_BENCH_LARGE") == "" {
 					b.Skip("SKIPPED: set FLEETWRIGHT_BENCH_LARGE=1 for 100,000 nodes")
 				}
-				fanout(b, driver, n)
+				fanout(b, driver, n, SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "100%"}, 0, 1000)
 			})
 		}
+	}
+}
+
+// BenchmarkSlots is the same for a command that may be at fifty of ten thousand nodes at once, one of a hundred of which fails. Its transactions are small; the ratio is to as many of
+// the same size.
+func BenchmarkSlots(b *testing.B) {
+	for _, driver := range []string{"memstore", "boltstore"} {
+		b.Run(driver+"/10000", func(b *testing.B) {
+			fanout(b, driver, 10_000, SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "50", MaxErrors: "2%"}, 100, 0)
+		})
 	}
 }
 
@@ -181,7 +199,8 @@ func openStore(b *testing.B, driver string) (store.Store, func()) {
 	return st, func() { require.NoError(b, st.Close()) }
 }
 
-func fanout(b *testing.B, driver string, n int) {
+// fanout measures a request on n nodes of which one in so many fails, against transactions of perTx records, or as many as it took when that is 0.
+func fanout(b *testing.B, driver string, n int, req SendRequest, fails, perTx int) {
 	var took, raw, work, rawWork time.Duration
 	var records, bytes, commits int64
 	var peak uint64
@@ -194,7 +213,7 @@ func fanout(b *testing.B, driver string, n int) {
 		leases := lease.New(st, nil, lease.Config{Exclusive: true})
 		s, err := New(Config{Store: st, Blobs: memblob.New(), Nodes: w, Documents: w, Sender: w, Authorizer: access.AllowAll{}, Leases: leases})
 		require.NoError(b, err)
-		w.service = s
+		w.service, w.fails = s, fails
 		ctx, cancel := context.WithCancel(b.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { s.Run(ctx) }) //nolint:errcheck // ends with ctx
@@ -221,20 +240,24 @@ func fanout(b *testing.B, driver string, n int) {
 		st.commits.Store(0)
 		b.StartTimer()
 		begin, cpu := time.Now(), cpuTime()
-		c, err := s.Send(ctx, SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "100%"})
+		c, err := s.Send(ctx, req)
 		require.NoError(b, err)
 		c, err = s.Wait(ctx, c.ID)
 		require.NoError(b, err)
 		took, work = took+time.Since(begin), work+cpuTime()-cpu
 		b.StopTimer()
-		require.Equal(b, n, c.Counts[message.DetailSuccess])
+		require.Equal(b, n, c.CompletedCount)
+		require.Equal(b, n, c.Counts[message.DetailSuccess]+c.Counts[message.DetailFailed])
 		close(watch)
 		records, bytes, commits = st.records.Load(), st.bytes.Load(), st.commits.Load()
 		cancel()
 		wg.Wait()
 		w.close()
 		end()
-		r, rw := writeRaw(b, driver, records, bytes)
+		if perTx == 0 {
+			perTx = int(records / commits)
+		}
+		r, rw := writeRaw(b, driver, records, bytes, perTx)
 		raw, rawWork = raw+r, rawWork+rw
 		b.StartTimer()
 	}
@@ -252,8 +275,8 @@ func fanout(b *testing.B, driver string, n int) {
 	b.ReportMetric(float64(goroutines), "goroutines")
 }
 
-// writeRaw writes as many records of the same mean size, a thousand adjacent keys a transaction, one after another.
-func writeRaw(b *testing.B, driver string, records, bytes int64) (took, work time.Duration) {
+// writeRaw writes as many records of the same mean size, with adjacent keys, one transaction after another.
+func writeRaw(b *testing.B, driver string, records, bytes int64, perTx int) (took, work time.Duration) {
 	st, end := openStore(b, driver)
 	defer end()
 	prefix := key.New("default").Str("raw").Str("00000000-0000-4000-8000-000000000000")
@@ -263,9 +286,9 @@ func writeRaw(b *testing.B, driver string, records, bytes int64) (took, work tim
 	}
 	runtime.GC()
 	begin, cpu := time.Now(), cpuTime()
-	for at := int64(0); at < records; at += 1000 {
+	for at := int64(0); at < records; at += int64(perTx) {
 		require.NoError(b, st.Update(b.Context(), func(ctx context.Context, tx store.Tx) error {
-			for i := at; i < min(at+1000, records); i++ {
+			for i := at; i < min(at+int64(perTx), records); i++ {
 				if err := tx.Put(prefix.Uint(uint64(i)), value); err != nil {
 					return err
 				}

@@ -13,9 +13,10 @@ const (
 	// inboxEvents and inboxBytes bound what waits for a command; more is refused, and its nodes send it again.
 	inboxEvents = 400_000
 	inboxBytes  = 64 << 20
-	// takeEvents and takeBytes bound what is stepped before the engine is asked whether it is full.
+	// takeEvents and takeBytes bound what is stepped before the engine is asked whether it is full, takeRounds how often before time and targets are looked at.
 	takeEvents = 256
 	takeBytes  = 512 << 10
+	takeRounds = 16
 )
 
 // item is an event with its size in bytes, who waits for it to be durable, and what in the store is to go with it.
