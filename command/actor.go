@@ -77,12 +77,7 @@ func (a *actor) nudge() {
 // loop runs until the command ended, the lease was lost, or ctx ended. When a commit fails it begins again from the store.
 func (a *actor) loop(ctx context.Context) {
 	err := errGone
-	defer func() {
-		a.inbox.answerWaiting(err, true)
-		if err != nil {
-			a.s.unhearAll(a)
-		}
-	}()
+	defer func() { a.inbox.answerWaiting(err, true) }()
 	pause := firstPause
 	for {
 		began := a.s.cfg.Now()
@@ -118,7 +113,6 @@ const (
 
 // serve loads the command and works until it ended (nil) or something failed.
 func (a *actor) serve(ctx context.Context) (err error) {
-	defer a.s.unhear(a)
 	defer func() { // nothing of this life may reach the store after the next one has read it
 		a.settle() //nolint:errcheck // it is thrown away
 		if a.sent != nil {
@@ -129,6 +123,7 @@ func (a *actor) serve(ctx context.Context) (err error) {
 		a.acc, a.late = attached{}, nil
 		if err != nil {
 			a.news.Store(true)
+			a.s.unhearAll(a)
 		}
 	}()
 	if err := a.load(ctx); err != nil {

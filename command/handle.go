@@ -125,25 +125,13 @@ func (s *Service) unhearOne(a *actor, k nodeKey) {
 	s.heard[k] = rest
 }
 
-// unhearAll is for an actor that ends in trouble, so that nobody knows which nodes it wanted to know of.
+// unhearAll is for an actor in trouble: what it threw away may have held nodes that it wanted to know of.
 func (s *Service) unhearAll(a *actor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k := range s.heard {
 		s.unhearOne(a, k)
 	}
-}
-
-// unhear forgets all that the actor's engine has open.
-func (s *Service) unhear(a *actor) {
-	if a.engine == nil {
-		return
-	}
-	nodes := make([]string, 0, a.engine.Open())
-	for n := range a.engine.open {
-		nodes = append(nodes, n)
-	}
-	s.unhearNodes(a, nodes)
 }
 
 // takeLate keeps the late reports that came to the actor.

@@ -195,11 +195,7 @@ func TestAPlaneThatStopsHandsOver(t *testing.T) {
 // The store fails at random: conflicts, read-only, input/output errors, commits of which nobody knows whether they happened. What was acknowledged is there in the end, each request
 // with a token gave one command, every command ended, nothing started twice.
 func TestNothingAcknowledgedIsLostWhenTheStoreFails(t *testing.T) {
-	seeds := 300
-	if testing.Short() {
-		seeds = 30
-	}
-	for seed := range seeds {
+	for seed := range seeds(300, 30) {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { failingStore(t, uint64(seed)) })
 		})

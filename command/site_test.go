@@ -365,6 +365,12 @@ func (g *gate) open() {
 	}
 }
 
+func (g *gate) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed != nil
+}
+
 func (g *gate) pass(ctx context.Context) {
 	for {
 		g.mu.Lock()
