@@ -1,0 +1,2 @@
+// Package parameter is Parameter Store: configuration and secrets by name.
+package parameter
