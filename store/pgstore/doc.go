@@ -1,1 +1,2 @@
+// Package pgstore is the store on PostgreSQL.
 package pgstore
