@@ -48,6 +48,7 @@ type Config struct {
 	Transports []transport.Transport // the control plane's ends; a message takes the first on which the node is connected
 	Actions    *document.Actions     // what may stand in a step; nil is document.Builtin()
 	Parameters document.Resolver     // answers {{ssm:name}} in documents; nil knows no name
+	NodeOps    map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
 
 	Name      string // of this control plane, for people: in leases and the audit log; "" is "control-plane"
 	Exclusive bool   // no other process uses the store, as with an embedded file: ownership is taken over at once after a restart
@@ -184,6 +185,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	abort()
 	stop()
 	wg.Wait()
+	f.hub.desk.wg.Wait()
 	if failed != nil {
 		return failed
 	}

@@ -15,6 +15,7 @@ import (
 type hub struct {
 	f          *Fleet
 	transports []transport.Transport
+	desk       *desk
 
 	mu     sync.Mutex
 	peers  map[transport.Address]cachedPeer
@@ -46,7 +47,7 @@ const (
 )
 
 func newHub(f *Fleet, ts []transport.Transport) *hub {
-	return &hub{f: f, transports: ts, peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{},
+	return &hub{f: f, transports: ts, desk: newDesk(f.cfg.NodeOps, f.cfg.Now), peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{},
 		pinned: map[transport.Address]uint64{}}
 }
 
@@ -174,6 +175,13 @@ func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Mes
 		return h.lead(ctx, via, from)
 	}
 	if err := h.obeys(ctx, from, by, false); err != nil {
+		return err
+	}
+	if e.Kind == message.KindAsk {
+		q, err := message.Unmarshal[message.Ask](e)
+		if err == nil {
+			h.ask(ctx, via, from, q)
+		}
 		return err
 	}
 	return h.f.Commands.Handle(ctx, tenant, e.From, e)

@@ -82,6 +82,7 @@ type Call struct {
 	Platform string            // Linux, Windows or MacOS, as documents' preconditions have it
 	Known    *document.Actions // what documents may name; nil is document.Builtin
 
+	Plane   Plane  // the control plane, for what an action must ask of it; nil where there is no way to it
 	Region  string // what AWS_SSM_REGION_NAME says; may be empty
 	Actions Set    // for actions that run others
 	Spawner Spawner
@@ -89,6 +90,14 @@ type Call struct {
 
 	// Started is told of each process that the action starts, for the agent's record of what to look for after a crash. It may be nil.
 	Started func(Child)
+}
+
+// Plane is the control plane as an action sees it. It is safe for concurrent use.
+type Plane interface {
+	// Ask has the control plane do an operation for this node and returns its output. Operations are named as AWS's agents call them, such as PutInventory or
+	// GetDeployablePatchSnapshotForInstance; inputs and outputs are JSON. The question is repeated until it is answered or ctx ends, so an operation may be done more than
+	// once. A refusal is a fault with the control plane's code; input over 8 MiB, or 160 KiB compressed, is a ValidationException at once.
+	Ask(ctx context.Context, op string, input []byte) (output []byte, err error)
 }
 
 // Result says how a step ended.

@@ -58,6 +58,8 @@ type Agent struct {
 
 	ring      *keyring
 	rotations chan chan error
+	asking    chan Event // Asking and AskOver, for the loop
+	waiting   waiting
 	over      chan struct{} // closed when Run returns
 }
 
@@ -103,7 +105,7 @@ func New(cfg Config) (*Agent, error) {
 	if e.Actions == nil {
 		e.Actions = known(cfg.Actions)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log.With("node", cfg.Node.ID), ring: cfg.Node.ring, rotations: make(chan chan error), over: make(chan struct{})}
+	a := &Agent{cfg: cfg, log: cfg.Log.With("node", cfg.Node.ID), ring: cfg.Node.ring, rotations: make(chan chan error), asking: make(chan Event), over: make(chan struct{})}
 	if a.ring == nil {
 		a.ring = newKeyring(cfg.Node)
 	}

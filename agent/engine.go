@@ -90,6 +90,8 @@ type Engine struct {
 	pinnedAt   time.Time // when the control plane was last told which of its keys are obeyed
 	pinnedTold uint64
 
+	asks []*asking // questions without an answer, in the order of their asking
+
 	rebooting bool // the Reboot effect was given
 	ids       uint64
 
@@ -211,6 +213,10 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.noRoom = !ev.OK
 	case KeysPinned:
 		e.pinned(now, ev.Epoch)
+	case Asking:
+		e.ask(now, ev.Ask)
+	case AskOver:
+		e.asks = slices.DeleteFunc(e.asks, func(q *asking) bool { return q.ID == ev.ID })
 	case Stopping:
 		e.stopping = true
 	}
@@ -251,6 +257,7 @@ func (e *Engine) advance(now time.Time) {
 			e.sendReport(now, c)
 			e.sendOutput(now, c)
 		}
+		e.sendAsks(now)
 	}
 	e.sweep(now)
 }
@@ -313,6 +320,11 @@ func (e *Engine) Next() (t time.Time, ok bool) {
 	}
 	if e.connected {
 		add(e.hello.due)
+		if e.clock.synced {
+			for _, q := range e.asks {
+				add(q.due)
+			}
+		}
 	}
 	add(e.sweepAt)
 	return t, ok

@@ -42,6 +42,10 @@ func (e *Engine) receive(now time.Time, env *message.Envelope) {
 		if a, err := message.Unmarshal[message.Ack](*env); err == nil && a.Attempt == env.Attempt {
 			e.ack(now, &a)
 		}
+	case message.KindAnswer:
+		if a, err := message.Unmarshal[message.Answer](*env); err == nil {
+			e.answer(&a)
+		}
 	}
 }
 

@@ -236,6 +236,7 @@ func (e *Engine) connect(now time.Time) {
 			u.restart(now)
 		}
 	}
+	e.askAgain(now)
 }
 
 // sayHello sends a hello when it is due. One that is not answered is followed by others, soon at first.

@@ -111,6 +111,8 @@ func (l *loop) run(ctx context.Context, entries []Entry) error {
 		select {
 		case ev := <-l.events:
 			l.step(life, ev)
+		case ev := <-l.asking:
+			l.step(life, ev)
 		case <-timer.C:
 			l.step(life, Tick{})
 		case <-output.C:
@@ -264,6 +266,8 @@ func (l *loop) carryOut(ctx context.Context, eff Effect) error {
 		case l.outgoing <- eff:
 		default: // as good as lost on the way: the engine sends it again
 		}
+	case Answered:
+		l.waiting.answered(eff.Answer)
 	case Reboot:
 		l.reboot(ctx)
 	}

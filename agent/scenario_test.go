@@ -215,6 +215,12 @@ func (s *story) line(words []string) {
 			r.Status = message.Failed
 		}
 		s.step(StepEnded{Ref: ref, Step: o.num("step", 0), Reboots: o.num("reboots", 0), Result: r, Stdout: out("out"), Stderr: out("err")})
+	case "ask":
+		s.step(Asking{message.Ask{ID: args[0], Op: "PutInventory"}})
+	case "askover":
+		s.step(AskOver{args[0]})
+	case "answer":
+		s.deliver(message.KindAnswer, 0, message.Answer{ID: args[0], Code: o["code"]}, o)
 	case "journalfailed":
 		s.step(JournalFailed{Ref: ref, NotStarted: o["notstarted"] != ""})
 	case "rebootfailed":
@@ -272,6 +278,8 @@ func (s *story) show(eff Effect) {
 	switch x := eff.(type) {
 	case Remember:
 		p("remember epoch %d", x.Epoch)
+	case Answered:
+		p("answered %s code=%q", x.Answer.ID, x.Answer.Code)
 	case Journal:
 		s.journal[x.Entry.Ref] = x.Entry
 		p("journal %s %s", name(x.Entry.Ref), describe(&x.Entry))
@@ -288,6 +296,8 @@ func (s *story) show(eff Effect) {
 		p("KILL %s step %d: %v%s", name(x.Ref), x.Step, x.Cause, orphan)
 	case Send:
 		switch b := x.Body.(type) {
+		case message.Ask:
+			p("send ask %s %s", b.ID, b.Op)
 		case message.Hello:
 			s.hello = b
 			p("send hello %d first=%v facts=%v running=%s", b.Seq, b.First, b.Facts != nil, names(b.Running))

@@ -109,7 +109,7 @@ func (l *loop) call(s StartStep, path string, w *worker, dir *os.Root) *action.C
 		Dir: path, Downloads: filepath.Join(path, downloads), Marker: l.marker(s.Ref, s.Step, s.Reboots),
 		Documents: s.Run.Documents, RefuseRaw: s.Run.RefuseRaw, Depth: 1,
 		Facts: l.engine.cfg.Facts, Platform: l.engine.cfg.Platform, Known: l.engine.cfg.Actions,
-		Region: l.cfg.Region, Actions: l.cfg.Actions, Spawner: l.cfg.Spawner,
+		Region: l.cfg.Region, Actions: l.cfg.Actions, Spawner: l.cfg.Spawner, Plane: l.Agent,
 		Log: l.log.With("command", s.Command),
 		Started: func(c action.Child) {
 			note := childNote{Step: s.Step, Reboots: s.Reboots, Boot: l.cfg.BootID(), Child: c}

@@ -124,6 +124,73 @@ const (
 	UnsignedNode Code = "AssuranceNotMet"
 )
 
+// Codes of Parameter Store, Patch Manager, Inventory, Compliance, Automation and State Manager.
+const (
+	AssociatedInstances                  Code = "AssociatedInstances"
+	AssociationAlreadyExists             Code = "AssociationAlreadyExists"
+	AssociationDoesNotExist              Code = "AssociationDoesNotExist"
+	AssociationExecutionDoesNotExist     Code = "AssociationExecutionDoesNotExist"
+	AutomationDefinitionNotFound         Code = "AutomationDefinitionNotFoundException"
+	AutomationDefinitionVersionNotFound  Code = "AutomationDefinitionVersionNotFoundException"
+	AutomationExecutionLimitExceeded     Code = "AutomationExecutionLimitExceededException"
+	AutomationExecutionNotFound          Code = "AutomationExecutionNotFoundException"
+	AutomationStepNotFound               Code = "AutomationStepNotFoundException"
+	ComplianceTypeCountLimitExceeded     Code = "ComplianceTypeCountLimitExceededException"
+	CustomSchemaCountLimitExceeded       Code = "CustomSchemaCountLimitExceededException"
+	HierarchyLevelLimitExceeded          Code = "HierarchyLevelLimitExceededException"
+	HierarchyTypeMismatch                Code = "HierarchyTypeMismatchException"
+	IncompatiblePolicy                   Code = "IncompatiblePolicyException"
+	InvalidAggregator                    Code = "InvalidAggregatorException"
+	InvalidAllowedPattern                Code = "InvalidAllowedPatternException"
+	InvalidAutomationExecutionParameters Code = "InvalidAutomationExecutionParametersException"
+	InvalidAutomationSignal              Code = "InvalidAutomationSignalException"
+	InvalidAutomationStatusUpdate        Code = "InvalidAutomationStatusUpdateException"
+	InvalidDeleteInventoryParameters     Code = "InvalidDeleteInventoryParametersException"
+	InvalidDeletionID                    Code = "InvalidDeletionIdException"
+	InvalidFilterOption                  Code = "InvalidFilterOption"
+	InvalidInventoryGroup                Code = "InvalidInventoryGroupException"
+	InvalidInventoryItemContext          Code = "InvalidInventoryItemContextException"
+	InvalidInventoryRequest              Code = "InvalidInventoryRequestException"
+	InvalidItemContent                   Code = "InvalidItemContentException"
+	InvalidKeyID                         Code = "InvalidKeyId"
+	InvalidOption                        Code = "InvalidOptionException"
+	InvalidPolicyAttribute               Code = "InvalidPolicyAttributeException"
+	InvalidPolicyType                    Code = "InvalidPolicyTypeException"
+	InvalidResultAttribute               Code = "InvalidResultAttributeException"
+	InvalidRole                          Code = "InvalidRole"
+	InvalidSchedule                      Code = "InvalidSchedule"
+	InvalidTargetMaps                    Code = "InvalidTargetMaps"
+	InvalidTypeName                      Code = "InvalidTypeNameException"
+	InvalidUpdate                        Code = "InvalidUpdate"
+	ItemContentMismatch                  Code = "ItemContentMismatchException"
+	ItemSizeLimitExceeded                Code = "ItemSizeLimitExceededException"
+	OpsItemAlreadyExists                 Code = "OpsItemAlreadyExistsException"
+	OpsItemNotFound                      Code = "OpsItemNotFoundException"
+	ParameterAlreadyExists               Code = "ParameterAlreadyExists"
+	ParameterLimitExceeded               Code = "ParameterLimitExceeded"
+	ParameterMaxVersionLimitExceeded     Code = "ParameterMaxVersionLimitExceeded"
+	ParameterNotFound                    Code = "ParameterNotFound"
+	ParameterPatternMismatch             Code = "ParameterPatternMismatchException"
+	ParameterVersionLabelLimitExceeded   Code = "ParameterVersionLabelLimitExceeded"
+	ParameterVersionNotFound             Code = "ParameterVersionNotFound"
+	PoliciesLimitExceeded                Code = "PoliciesLimitExceededException"
+	ResourceInUse                        Code = "ResourceInUseException"
+	ResourceLimitExceeded                Code = "ResourceLimitExceededException"
+	ResourceNotFound                     Code = "ResourceNotFoundException"
+	ResourcePolicyConflict               Code = "ResourcePolicyConflictException"
+	ResourcePolicyInvalidParameter       Code = "ResourcePolicyInvalidParameterException"
+	ResourcePolicyLimitExceeded          Code = "ResourcePolicyLimitExceededException"
+	ResourcePolicyNotFound               Code = "ResourcePolicyNotFoundException"
+	SubTypeCountLimitExceeded            Code = "SubTypeCountLimitExceededException"
+	TooManyUpdates                       Code = "TooManyUpdates"
+	TotalSizeLimitExceeded               Code = "TotalSizeLimitExceededException"
+	UnsupportedFeatureRequired           Code = "UnsupportedFeatureRequiredException"
+	UnsupportedInventoryItemContext      Code = "UnsupportedInventoryItemContextException"
+	UnsupportedInventorySchemaVersion    Code = "UnsupportedInventorySchemaVersionException"
+	UnsupportedOperatingSystem           Code = "UnsupportedOperatingSystem"
+	UnsupportedParameterType             Code = "UnsupportedParameterType"
+)
+
 // Kind returns the kind of errors of this code; Invalid for a code that this package does not know.
 func (c Code) Kind() Kind {
 	switch c {
@@ -133,13 +200,17 @@ func (c Code) Kind() Kind {
 		return Denied
 	case Unauthorized:
 		return Unauthenticated
-	case AlreadyExists, DocumentAlreadyExists, DuplicateDocumentContent, DuplicateDocumentVersionName:
+	case AlreadyExists, DocumentAlreadyExists, DuplicateDocumentContent, DuplicateDocumentVersionName,
+		AssociationAlreadyExists, OpsItemAlreadyExists, ParameterAlreadyExists:
 		return Exists
-	case DoesNotExist, InvalidCommandID, InvalidInstanceID, InvocationDoesNotExist, InvalidDocument, InvalidActivationID, InvalidResourceID:
+	case DoesNotExist, InvalidCommandID, InvalidInstanceID, InvocationDoesNotExist, InvalidDocument, InvalidActivationID, InvalidResourceID,
+		AssociationDoesNotExist, AssociationExecutionDoesNotExist, AutomationDefinitionNotFound, AutomationDefinitionVersionNotFound, AutomationExecutionNotFound, AutomationStepNotFound, InvalidDeletionID, OpsItemNotFound, ParameterNotFound, ParameterVersionNotFound, ResourceNotFound, ResourcePolicyNotFound:
 		return NotFound
-	case IdempotentParameterMismatch, TargetNotConnected, UnsignedNode:
+	case IdempotentParameterMismatch, TargetNotConnected, UnsignedNode,
+		AssociatedInstances, InvalidAutomationStatusUpdate, ItemContentMismatch, ResourceInUse, ResourcePolicyConflict, TooManyUpdates:
 		return Conflict
-	case DocumentLimitExceeded, DocumentVersionLimitExceeded, MaxDocumentSizeExceeded, TooManyTags:
+	case DocumentLimitExceeded, DocumentVersionLimitExceeded, MaxDocumentSizeExceeded, TooManyTags,
+		AutomationExecutionLimitExceeded, ComplianceTypeCountLimitExceeded, CustomSchemaCountLimitExceeded, HierarchyLevelLimitExceeded, ItemSizeLimitExceeded, ParameterLimitExceeded, ParameterMaxVersionLimitExceeded, ParameterVersionLabelLimitExceeded, PoliciesLimitExceeded, ResourceLimitExceeded, ResourcePolicyLimitExceeded, SubTypeCountLimitExceeded, TotalSizeLimitExceeded:
 		return Limit
 	case Throttling:
 		return Throttled

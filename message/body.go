@@ -17,12 +17,14 @@ const (
 	KindAck     Kind = "ack"     // Ack: a report is durable here, forget it
 	KindWelcome Kind = "welcome" // Welcome: answer to a hello
 	KindKeys    Kind = "keys"    // Keys: the control plane's next keys
+	KindAnswer  Kind = "answer"  // Answer: answer to an ask
 	// Node to control plane.
 	KindHello  Kind = "hello"  // Hello: I am here (also the heartbeat)
 	KindReady  Kind = "ready"  // Ready: answer to an offer
 	KindReport Kind = "report" // Report: how far a command is
 	KindOutput Kind = "output" // Output: a piece of a step's output
 	KindPinned Kind = "pinned" // Pinned: the control plane's next keys are the ones that this node obeys
+	KindAsk    Kind = "ask"    // Ask: do this for me, or tell me that
 )
 
 // Ref names one attempt of one command on the node that a message is from or to.

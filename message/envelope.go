@@ -45,7 +45,7 @@ func (k Kind) Known() bool { return k.fromController() || k.fromNode() }
 
 func (k Kind) fromController() bool {
 	switch k {
-	case KindOffer, KindRun, KindCancel, KindAck, KindWelcome, KindKeys:
+	case KindOffer, KindRun, KindCancel, KindAck, KindWelcome, KindKeys, KindAnswer:
 		return true
 	}
 	return false
@@ -53,7 +53,7 @@ func (k Kind) fromController() bool {
 
 func (k Kind) fromNode() bool {
 	switch k {
-	case KindHello, KindReady, KindReport, KindOutput, KindPinned:
+	case KindHello, KindReady, KindReport, KindOutput, KindPinned, KindAsk:
 		return true
 	}
 	return false

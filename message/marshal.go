@@ -33,6 +33,10 @@ func kindOf(body any) Kind {
 		return KindKeys
 	case Pinned, *Pinned:
 		return KindPinned
+	case Ask, *Ask:
+		return KindAsk
+	case Answer, *Answer:
+		return KindAnswer
 	}
 	return ""
 }

@@ -240,14 +240,14 @@ func TestR04NodesSignTheirMessagesToo(t *testing.T) {
 
 func TestR04KindsGoOneWay(t *testing.T) {
 	w := newWorld(t)
-	for _, k := range []Kind{KindOffer, KindRun, KindCancel, KindAck, KindWelcome, KindKeys} {
+	for _, k := range []Kind{KindOffer, KindRun, KindCancel, KindAck, KindWelcome, KindKeys, KindAnswer} {
 		e := run("m-1")
 		e.Kind = k
 		_, err := w.node.Open(seal(t, w.controller, w.node, e), know(w.controller), start, 0)
 		require.NoError(t, err)
 		require.ErrorIs(t, refused(t, w.other, seal(t, w.node, w.other, e), know(w.node), "a node that commands"), ErrMalformed)
 	}
-	for _, k := range []Kind{KindHello, KindReady, KindReport, KindOutput, KindPinned} {
+	for _, k := range []Kind{KindHello, KindReady, KindReport, KindOutput, KindPinned, KindAsk} {
 		e := run("m-1")
 		e.Kind = k
 		_, err := w.controller.Open(seal(t, w.node, w.controller, e), know(w.node), start, 0)
