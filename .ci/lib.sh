@@ -35,6 +35,26 @@ section() {
 	echo "== $section_name"
 }
 
+# install PROGRAM=PACKAGE...: has apt install the packages whose programs are not here, where it can. What stays away is said by the tests that wanted it.
+install() {
+	local want=() pair program
+	for pair in "$@"; do
+		program="${pair%%=*}"
+		command -v "$program" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$program" >/dev/null || want+=("${pair#*=}")
+	done
+	[ "${#want[@]}" -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "not here, and cannot be installed: ${want[*]}"
+		return 0
+	fi
+	section "install ${want[*]}"
+	(apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${want[@]}") </dev/null >"$work/apt.log" 2>&1 ||
+		{ tail -n 20 "$work/apt.log"; echo "could not be installed: ${want[*]}"; }
+}
+
+# The real things that tests run against.
+real_things=(initdb=postgresql dpkg-deb=dpkg apt-ftparchive=apt-utils gpgv=gpgv gpg=gnupg rpm=rpm createrepo_c=createrepo-c dnf=dnf zypper=zypper ip=iproute2 python3=python3)
+
 # modules: the folder of each module of go.work, one a line.
 modules() { go list -m -f '{{.Dir}}'; }
 
