@@ -369,7 +369,7 @@ func TestWhoMayNotSeesNothing(t *testing.T) {
 func TestHistoryTellsWhatWasSoThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, nil)
-		n := rapid.IntRange(1, 80).Draw(t, "reports")
+		n := rapid.IntRange(1, 45).Draw(t, "reports")
 		model := map[string]string{}
 		was := make([]string, 0, n)
 		show := func() string {
