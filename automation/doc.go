@@ -1,0 +1,21 @@
+// Package automation runs Automation documents (runbooks of schema 0.3) as AWS Systems Manager does.
+//
+// A [Runbook] is a document made ready: [ParseRunbook] or [NewRunbook]. [Runbook.New] gives an [Execution], which is a plain value with everything that must be
+// remembered; [Runbook.Step] applies an [Event] at a time to it and returns [Effect]s: calls to make, child executions to start, approvers to ask. That is the
+// whole engine. It does no I/O, starts no goroutine and looks at no clock: the same events at the same times give the same executions, so that a history can be
+// replayed, a runbook explored, and an approval that takes seven days tested in a microsecond. Time passes by [Execution.Next] and an empty Event.
+//
+// What AWS leaves open is read so:
+//
+//   - The first critical step that does not succeed gives the execution its status and FailureDetails (A3, A4). Where only steps with isCritical false
+//     failed the execution is a Success, also when one of them aborted it.
+//   - onFailure step: goes before isEnd, so that what cleans up runs; with Abort or Continue a step with isEnd is the last one. After onFailure Continue a
+//     nextStep is followed as after success.
+//   - A call that failed is tried again at once while there are attempts. Inputs that cannot be resolved fail a step at once: they would not get better.
+//   - In a loop, isEnd and the end of the list end the iteration; an abort ends the loop and what it stands in; a jump to a step outside leaves the loop. The
+//     iterations are counted from 1. At MaxIterations a loop ends well. A placeholder finds the outputs of the newest run of a step.
+//   - A Reject fails aws:approve at once. Who approves is counted once.
+//   - Stop with Cancel ends what is at work, waits for its children and runs its onCancel workflow, all within two minutes; the execution is Cancelled however
+//     that went. Stop with Complete lets the step at work finish: a wait goes on.
+//   - An execution or a step with targets fails when more children failed than MaxErrors says (T1); all others are then not started.
+package automation
