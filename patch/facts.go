@@ -8,6 +8,10 @@ type NodeFacts struct {
 	Product         string          // the version as baselines name it: "RedhatEnterpriseLinux8.4", "Debian12" (F4); empty = unknown, only "*" matches
 	ProductFamily   string          // Windows: "Windows", "Office" …
 
+	// Arch is the machine's own architecture, "amd64" or "x86_64". With it a package that became independent of the architecture
+	// ("all", "noarch"), or ceased to be, stays one package, as apt and dnf see it. Empty: every architecture is a package of its own.
+	Arch string
+
 	// NoUpdateInfo says that no repository of the node carries update notices (N3). The zero value lets Evaluate see for itself:
 	// a list of available packages without any advisory counts as such.
 	NoUpdateInfo bool
@@ -29,6 +33,7 @@ type Installed struct {
 	ByUs        bool      // this library's own Install put it there (C6)
 	SinceBoot   bool      // it came after the machine's last start (C6)
 
+	Pin      int      // apt: the pin priority of the installed version; 0 stands for 100, that of dpkg's status file
 	Held     bool     // apt: dpkg's selection is "hold"; rpm: versionlocked. The decision stands, Install leaves it alone
 	Priority string   // apt, from the status file; used where no archive offers the version
 	Section  string   // apt, as above
