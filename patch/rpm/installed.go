@@ -13,7 +13,7 @@ import (
 
 // QueryFormat is the format for which ReadInstalled reads the output: rpm -qa --qf QueryFormat. One line a package, its fields set
 // apart by the unit separator, the last one a mark that the line is whole.
-const QueryFormat = `%{NAME}\x1f%|EPOCH?{%{EPOCH}}:{0}|\x1f%{VERSION}\x1f%{RELEASE}\x1f%|ARCH?{%{ARCH}}:{}|\x1f%|INSTALLTIME?{%{INSTALLTIME}}:{0}|\x1f%|BUILDTIME?{%{BUILDTIME}}:{0}|\x1f[%{REQUIRENAME}\x1e]\x1f[%{PROVIDENAME}\x1e]\x1f.\n`
+const QueryFormat = "%{NAME}\x1f%|EPOCH?{%{EPOCH}}:{0}|\x1f%{VERSION}\x1f%{RELEASE}\x1f%|ARCH?{%{ARCH}}:{}|\x1f%|INSTALLTIME?{%{INSTALLTIME}}:{0}|\x1f%|BUILDTIME?{%{BUILDTIME}}:{0}|\x1f[%{REQUIRENAME}\x1e]\x1f[%{PROVIDENAME}\x1e]\x1f.\n"
 
 // Installed is one installed package, and what rpm knows of it beyond what the decision needs.
 type Installed struct {

@@ -107,8 +107,16 @@ func ReadRepo(fsys fs.FS, o *RepoOptions) (*Repo, error) {
 		return repo, nil
 	}
 	repo.HasUpdateinfo = true
+	keep := o.Keep
+	if keep != nil { // what takes the place of a kept package is kept too, so its notices are
+		more := map[string]bool{}
+		for i := range repo.Packages {
+			more[repo.Packages[i].Name] = true
+		}
+		keep = func(name []byte) bool { return more[string(name)] || o.Keep(name) }
+	}
 	err = readData(op, fsys, &info, o, func(file string, r io.Reader) (err error) {
-		repo.Notices, err = ReadUpdateinfo(file, r, o.Keep, o.Limits)
+		repo.Notices, err = ReadUpdateinfo(file, r, keep, o.Limits)
 		return err
 	})
 	if err != nil {
