@@ -26,6 +26,7 @@ import (
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/blob"
 	"github.com/fleetwright/fleetwright/command"
+	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/lease"
@@ -69,11 +70,12 @@ type Config struct {
 
 // Fleet is a control plane. Its services are safe for concurrent use. Nothing is dispatched, received or renewed unless [Fleet.Run] runs (Open runs it).
 type Fleet struct {
-	Nodes     *node.Service
-	Documents *library.Service
-	Commands  *command.Service
-	Audit     *audit.Log
-	Leases    *lease.Leases
+	Nodes      *node.Service
+	Documents  *library.Service
+	Commands   *command.Service
+	Compliance *compliance.Service
+	Audit      *audit.Log
+	Leases     *lease.Leases
 
 	cfg  Config
 	keys *controllerKeys
@@ -131,6 +133,10 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	f.Documents = library.New(library.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Actions: cfg.Actions,
 		Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
+	f.Compliance, err = compliance.New(compliance.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Nodes: Registry(f.Nodes), Now: cfg.Now, Log: cfg.Log})
+	if err != nil {
+		return nil, fault.Wrap(op, err)
+	}
 	f.hub = newHub(f, cfg.Transports)
 	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub,
 		Authorizer: cfg.Authorizer, Audit: f.Audit, Leases: f.Leases, Actions: cfg.Actions, Parameters: cfg.Parameters, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log,

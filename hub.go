@@ -47,7 +47,7 @@ const (
 )
 
 func newHub(f *Fleet, ts []transport.Transport) *hub {
-	return &hub{f: f, transports: ts, desk: newDesk(f.cfg.NodeOps, f.cfg.Now), peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{},
+	return &hub{f: f, transports: ts, desk: newDesk(f.nodeOps(), f.cfg.Now), peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{},
 		pinned: map[transport.Address]uint64{}}
 }
 

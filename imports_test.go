@@ -131,14 +131,15 @@ var table = map[string]row{
 	"inventory/gather": {floor: services, also: []string{"action"}},
 	"agent":            {floor: services, also: []string{"action"}, tests: []string{"action/*"}},
 
-	".":             {floor: faces, tests: []string{"fleettest", "fleettest/sim", "ssmops"}},
-	"fleettest":     {floor: faces, role: suite, also: []string{"."}},
-	"fleettest/sim": {floor: faces, role: suite, also: []string{".", "fleettest"}},
-	"ssmops":        {floor: faces, also: []string{"."}, tests: []string{"fleettest"}},
-	"console":       {floor: faces, also: []string{".", "ssmops"}, tests: []string{"fleettest"}},
-	"aws":           {floor: faces, also: []string{".", "ssmops"}},
-	"aws/kms":       {floor: seams, role: driver, also: []string{"seal"}},
-	"aws/*":         {floor: faces, also: []string{".", "ssmops", "aws"}, tests: []string{"fleettest"}},
+	".":               {floor: faces, tests: []string{"fleettest", "fleettest/sim", "ssmops"}},
+	"fleettest":       {floor: faces, role: suite, also: []string{"."}},
+	"fleettest/sim":   {floor: faces, role: suite, also: []string{".", "fleettest"}},
+	"ssmops":          {floor: faces, also: []string{"."}, tests: []string{"fleettest"}},
+	"console":         {floor: faces, also: []string{".", "ssmops"}, tests: []string{"fleettest"}},
+	"aws":             {floor: faces, also: []string{".", "ssmops"}},
+	"aws/kms/kmstest": {floor: seams, role: suite, also: []string{"aws/kms"}},
+	"aws/kms":         {floor: seams, role: driver, also: []string{"seal"}},
+	"aws/*":           {floor: faces, also: []string{".", "ssmops", "aws"}, tests: []string{"fleettest"}},
 
 	"examples/*": {floor: hosts},
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/command"
+	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
@@ -19,10 +20,11 @@ import (
 
 // Services are what the operations call. An operation whose service is nil answers UnsupportedOperationException.
 type Services struct {
-	Commands  *command.Service
-	Nodes     *node.Service
-	Documents *library.Service
-	Audit     *audit.Log // also records what no service does: refused credentials, requests that cannot be read, reads of commands
+	Commands   *command.Service
+	Nodes      *node.Service
+	Documents  *library.Service
+	Compliance *compliance.Service
+	Audit      *audit.Log // also records what no service does: refused credentials, requests that cannot be read, reads of commands
 }
 
 // Options of New; nil is the zero value.

@@ -2,8 +2,11 @@ package ssmops
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/fleetwright/fleetwright/compliance"
 )
 
 // Operation is one row of the table of what can be called.
@@ -29,6 +32,7 @@ const (
 	needsDocuments
 	needsNodesOrDocuments
 	needsAudit
+	needsCompliance
 )
 
 func (o *Operation) available(s *Services) bool {
@@ -41,6 +45,8 @@ func (o *Operation) available(s *Services) bool {
 		return s.Documents != nil
 	case needsNodesOrDocuments:
 		return s.Nodes != nil || s.Documents != nil
+	case needsCompliance:
+		return s.Compliance != nil
 	}
 	return s.Audit != nil
 }
@@ -95,10 +101,32 @@ func add[In any](r Operation, f func(*API, context.Context, *In) (any, error)) O
 	return r
 }
 
+// pass completes a row whose request and answer are those of a service's method: they have AWS's members already (see wireOf).
+func pass[S, In, Out any](r Operation, service func(*API) S, method func(S, context.Context, In) (Out, error)) Operation {
+	if r.Permission == "" {
+		r.Permission = "ssm:" + r.Name
+	}
+	r.call = func(ctx context.Context, a *API, b []byte) (any, string, error) {
+		var in In
+		if err := fromWire("ssmops."+r.Name, b, &in); err != nil {
+			return nil, "*", err
+		}
+		out, err := method(service(a), ctx, in)
+		if err != nil {
+			return nil, "*", err
+		}
+		w, err := wireOf(out)
+		return json.RawMessage(w), "*", err
+	}
+	return r
+}
+
 func addStream[In any](r Operation, f func(*API, context.Context, *In, *sink) error) Operation {
 	r.Streams, r.stream = true, stream(r.Name, f)
 	return r
 }
+
+func complianceOf(a *API) *compliance.Service { return a.Compliance }
 
 // Operations returns the table, sorted by name: every operation that a control plane answers. The slice is the caller's. It is the only place where an operation gets a
 // name, so that what is not here cannot be called.
@@ -145,6 +173,12 @@ func Operations() []Operation {
 		add(Operation{Name: "DeleteGroup", Permission: "resource-groups:DeleteGroup", Own: true, Summary: "Delete a resource group; its nodes stay.", needs: needsNodes}, (*API).deleteGroup),
 		add(Operation{Name: "ListGroups", Permission: "resource-groups:ListGroups", Own: true, Summary: "List resource groups.", needs: needsNodes}, (*API).listGroups),
 		add(Operation{Name: "ListGroupResources", Permission: "resource-groups:ListGroupResources", Own: true, Summary: "List the nodes of a resource group.", needs: needsNodes}, (*API).listGroupResources),
+
+		// Compliance.
+		pass(Operation{Name: "PutComplianceItems", Summary: "Report compliance items of a node.", needs: needsCompliance}, complianceOf, (*compliance.Service).PutComplianceItems),
+		pass(Operation{Name: "ListComplianceItems", Summary: "List compliance items of a node.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListComplianceItems),
+		pass(Operation{Name: "ListComplianceSummaries", Summary: "Sum up compliance by type.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListComplianceSummaries),
+		pass(Operation{Name: "ListResourceComplianceSummaries", Summary: "Sum up compliance by node.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListResourceComplianceSummaries),
 
 		// The record of calls.
 		add(Operation{Name: "ListAudit", Permission: "cloudtrail:LookupEvents", Own: true, Summary: "Read the record of calls.", needs: needsAudit, records: nothing}, (*API).listAudit),

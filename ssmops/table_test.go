@@ -55,6 +55,11 @@ func samples() map[string]func(things) any {
 		"CreateGroup":         func(things) any { return m{"Name": "fresh", "ResourceQuery": query} },
 		"UpdateGroupQuery":    func(things) any { return m{"Name": "webs", "ResourceQuery": query} },
 		"GetGroup":            group, "DeleteGroup": group, "ListGroupResources": group, "ListGroups": nothing,
+		"PutComplianceItems": func(x things) any {
+			return m{"ResourceId": x.node, "ResourceType": "ManagedInstance", "ComplianceType": "Custom:Backup", "ExecutionSummary": m{"ExecutionTime": 1772323200}, "Items": []m{}}
+		},
+		"ListComplianceItems":     func(x things) any { return m{"ResourceIds": []string{x.node}} },
+		"ListComplianceSummaries": nothing, "ListResourceComplianceSummaries": nothing,
 		"ListAudit": nothing,
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/blob/memblob"
 	"github.com/fleetwright/fleetwright/command"
+	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
@@ -28,13 +29,14 @@ import (
 
 // world is the services over a store in memory, with nodes that answer at once, in a bubble of virtual time.
 type world struct {
-	t        testing.TB
-	ctx      context.Context // of admin
-	api      *API
-	commands *command.Service
-	nodes    *node.Service
-	docs     *library.Service
-	log      *audit.Log
+	t          testing.TB
+	ctx        context.Context // of admin
+	api        *API
+	commands   *command.Service
+	nodes      *node.Service
+	docs       *library.Service
+	compliance *compliance.Service
+	log        *audit.Log
 
 	mu     sync.Mutex
 	report func(ref message.Ref) message.Report // what a node reports; nil is success with a line
@@ -68,7 +70,9 @@ func newWorld(t testing.TB) *world {
 	w.commands, err = command.New(command.Config{Store: st, Blobs: memblob.New(), Nodes: w.nodes, Documents: w.docs, Sender: w, Authorizer: byName{}, Audit: w.log,
 		Leases: lease.New(st, nil, lease.Config{Owner: "test", Exclusive: true})})
 	require.NoError(t, err)
-	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Audit: w.log}, nil)
+	w.compliance, err = compliance.New(compliance.Config{Store: st, Authorizer: byName{}, Audit: w.log})
+	require.NoError(t, err)
+	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Compliance: w.compliance, Audit: w.log}, nil)
 	return w
 }
 
