@@ -49,10 +49,14 @@ func TestNodesAskTheControlPlane(t *testing.T) {
 			calls.Add(1)
 			return []byte(tenant + " " + node + " " + string(in)), nil
 		},
-		"Long":   func(context.Context, string, string, []byte) ([]byte, error) { return []byte(strings.Repeat("long ", 1<<18)), nil },
-		"Refuse": func(context.Context, string, string, []byte) ([]byte, error) { return nil, fault.New("x", "ItemContentMismatchException", "send it whole") },
-		"Break":  func(context.Context, string, string, []byte) ([]byte, error) { panic("oops") },
-		"Fail":   func(context.Context, string, string, []byte) ([]byte, error) { return nil, errors.New("a disk") },
+		"Long": func(context.Context, string, string, []byte) ([]byte, error) {
+			return []byte(strings.Repeat("long ", 1<<18)), nil
+		},
+		"Refuse": func(context.Context, string, string, []byte) ([]byte, error) {
+			return nil, fault.New("x", "ItemContentMismatchException", "send it whole")
+		},
+		"Break": func(context.Context, string, string, []byte) ([]byte, error) { panic("oops") },
+		"Fail":  func(context.Context, string, string, []byte) ([]byte, error) { return nil, errors.New("a disk") },
 	}
 	f, err := fleetwright.Open(t.Context(), t.TempDir(), &fleetwright.Options{Config: fleetwright.Config{NodeOps: ops,
 		Actions: document.Builtin().With(document.ActionSpec{Name: "test:ask", Schemas: []string{"2.2"}, Open: true})}})
