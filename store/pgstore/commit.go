@@ -253,6 +253,9 @@ func (c *committer) batch(q []*request) {
 		msg := &pgx.Batch{}
 		c.session.queueLock(msg)
 		c.session.queueReads(msg, &all, &b.cache)
+		if c.s.opts.wrong.lockLast {
+			msg.Queue(lockStatement, c.s.sql.lock)
+		}
 		if err := c.session.send(msg); err != nil {
 			c.failed(q, err)
 			return

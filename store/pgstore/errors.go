@@ -83,9 +83,9 @@ func tooLong(limit time.Duration) error {
 }
 
 var (
-	errDead   = fmt.Errorf("%w: the transaction's function has returned", store.ErrClosed)
+	errDead    = fmt.Errorf("%w: the transaction's function has returned", store.ErrClosed)
 	errNothing = errors.New("pgstore: the database did not answer a scan")
-	errClosed = fmt.Errorf("%w: the store's owner closed it", store.ErrClosed)
+	errClosed  = fmt.Errorf("%w: the store's owner closed it", store.ErrClosed)
 )
 
 // grace is how much longer a statement may take than its caller waits, before its connection is given up.

@@ -41,6 +41,15 @@ type Options struct {
 	Observe func(Commit)
 	// Logger is told when a frozen session was ended; nil is silence.
 	Logger *slog.Logger
+
+	wrong wrong
+}
+
+// wrong makes a store that is not right, for tests of this package which show that its suite would notice.
+type wrong struct {
+	begin    string // instead of beginLocked
+	noRerun  bool   // what the first run wrote is committed
+	lockLast bool   // the reads are fetched before the lock is there
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -199,7 +208,7 @@ func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx stor
 			return nil // it saw one state and changes nothing: that is where it stands in the order
 		}
 		r = s.newRequest(ctx, &l.reads, nil)
-		if l.reads.empty() {
+		if l.reads.empty() || s.opts.wrong.noRerun {
 			r.writes = &l.w
 			r.reads.bytes = l.w.Bytes()
 		}
@@ -251,7 +260,9 @@ type backoff struct {
 	limit time.Duration
 }
 
-func newBackoff(limit time.Duration) *backoff { return &backoff{limit: limit, next: 5 * time.Millisecond} }
+func newBackoff(limit time.Duration) *backoff {
+	return &backoff{limit: limit, next: 5 * time.Millisecond}
+}
 
 func (s *Store) newBackoff() *backoff { return newBackoff(s.opts.Patience) }
 

@@ -9,8 +9,8 @@ import (
 
 func TestContract(t *testing.T) { storetest.Run(t, open) }
 
-func TestContractHarsh(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return storetest.Harsh(open(t)) })
+func TestContractOfTwoPlanes(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return storetest.Harsh(newPlanes(t, 2, nil)) })
 }
 
 func TestModel(t *testing.T) { storetest.Model(t, open) }

@@ -33,7 +33,7 @@ type statements struct {
 	get, many, up, down string
 	put, del            string
 	mark, marked, fence string
-	sum                 string
+	sweep               string
 }
 
 // lastKey is beyond every key that a store may hold.
@@ -64,7 +64,7 @@ func newStatements(schema, name string) (*statements, error) {
 		marked: "select seq from " + commits + " where handle = $1",
 		fence: "insert into " + commits + " (handle, seq, at) values ($1, $2, now()) " +
 			"on conflict (handle) do update set seq = excluded.seq, at = excluded.at",
-		sum: "select coalesce(sum(seq), 0)::bigint from " + commits,
+		sweep: "delete from " + commits + " where at < now() - interval '30 days'", // of processes that ended long ago
 	}, nil
 }
 

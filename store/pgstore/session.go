@@ -102,8 +102,14 @@ func (c *session) send(b *pgx.Batch) error {
 
 // queueLock begins a transaction that has the lock.
 func (c *session) queueLock(b *pgx.Batch) {
-	b.Queue(beginLocked)
-	b.Queue(lockStatement, c.sql.lock)
+	if begin := c.opts.wrong.begin; begin != "" {
+		b.Queue(begin)
+	} else {
+		b.Queue(beginLocked)
+	}
+	if !c.opts.wrong.lockLast {
+		b.Queue(lockStatement, c.sql.lock)
+	}
 }
 
 // queueReads fetches what l names into the cache.
@@ -162,6 +168,7 @@ func (c *session) settle(handle []byte, seq, pending int64) (committed bool, nex
 	next = max(there, pending, seq) + 1
 	b = &pgx.Batch{}
 	b.Queue(c.sql.fence, handle, next)
+	b.Queue(c.sql.sweep)
 	b.Queue("commit")
 	if err := c.conn.SendBatch(ctx, b).Close(); err != nil {
 		return false, 0, err
