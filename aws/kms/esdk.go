@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"hash"
 	"maps"
+	"strings"
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/seal"
@@ -79,21 +80,20 @@ func (c *cut) number(size int) uint64 {
 func (c *cut) field() []byte { return c.take(int(c.number(2))) }
 
 type message struct {
-	suite     suite
-	suiteID   uint16
-	version   byte
-	id        []byte
-	context   map[string]string
-	keys      []encryptedKey
-	framed    bool
-	frame     int
-	commit    []byte
-	header    []byte // all that the header's tag covers
-	nonce     []byte
-	tag       []byte
-	body      []byte
-	all       []byte
-	signature []byte
+	suite   suite
+	suiteID uint16
+	version byte
+	id      []byte
+	context map[string]string
+	keys    []encryptedKey
+	framed  bool
+	frame   int
+	commit  []byte
+	header  []byte // all that the header's tag covers
+	nonce   []byte
+	tag     []byte
+	body    []byte
+	all     []byte
 }
 
 type encryptedKey struct {
@@ -195,11 +195,11 @@ func (w *Wrapper) openMessage(ctx context.Context, b []byte, parameterARN, keyID
 		if k.provider != "aws-kms" || len(k.blob) == 0 || len(k.blob) > maxCiphertext {
 			continue
 		}
-		pin := keyID
-		if pin == "" {
-			pin = k.arn
+		if keyID != "" && keyID != k.arn && strings.Contains(keyID, ":key/") {
+			continue
 		}
-		key, _, err := w.decrypt(ctx, op, pin, k.blob, m.context)
+		pin := or(keyID, k.arn)
+		key, err := w.decrypt(ctx, op, pin, k.blob, m.context)
 		if err != nil {
 			last = err
 			continue
@@ -325,8 +325,16 @@ func (m *message) verify(c *cut) error {
 	if x == nil {
 		return errCut
 	}
+	uncompressed := make([]byte, 1+2*48)
+	uncompressed[0] = 4
+	x.FillBytes(uncompressed[1:49])
+	y.FillBytes(uncompressed[49:])
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P384(), uncompressed)
+	if err != nil {
+		return errCut
+	}
 	sum := sha512.Sum384(signed)
-	if !ecdsa.VerifyASN1(&ecdsa.PublicKey{Curve: elliptic.P384(), X: x, Y: y}, sum[:], signature) {
+	if !ecdsa.VerifyASN1(public, sum[:], signature) {
 		return errCut
 	}
 	return nil

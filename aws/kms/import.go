@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 
-	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
-
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/secret"
@@ -41,27 +39,9 @@ func (w *Wrapper) Import(ctx context.Context, value, parameterARN, keyID string)
 	if len(blob) > maxCiphertext {
 		return secret.Value{}, fault.New(op, fault.DataCorrupt, "%w: it has %d bytes, more than KMS encrypts", seal.ErrTampered, len(blob))
 	}
-	plain, _, err := w.decrypt(ctx, op, keyID, blob, map[string]string{parameterKey: parameterARN})
+	plain, err := w.decrypt(ctx, op, keyID, blob, map[string]string{parameterKey: parameterARN})
 	if err != nil {
 		return secret.Value{}, err
 	}
 	return secret.Take(plain), nil
-}
-
-// decrypt asks KMS, with the key pinned unless keyID is empty.
-func (w *Wrapper) decrypt(ctx context.Context, op, keyID string, blob []byte, ec map[string]string) (plain []byte, arn string, err error) {
-	in := &awskms.DecryptInput{CiphertextBlob: blob, EncryptionContext: ec}
-	if keyID != "" {
-		in.KeyId = &keyID
-	}
-	limited, cancel := w.limit(ctx)
-	defer cancel()
-	out, err := w.api.Decrypt(limited, in)
-	if err != nil {
-		return nil, "", failed(ctx, op, err)
-	}
-	if out.KeyId != nil {
-		arn = *out.KeyId
-	}
-	return out.Plaintext, arn, nil
 }

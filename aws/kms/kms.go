@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -33,6 +34,9 @@ type Options struct {
 	Partition, Region, Account string
 	// ParameterARN replaces that rule. It must give the same record the same ARN for ever: what was wrapped with another does not open.
 	ParameterARN func(b seal.Binding) string
+	// Accept says which keys, by ARN, a stored data key may name. Whoever can write to the store could else put a value there that a key of his own wrapped. nil accepts the keys of
+	// the account that the primary key belongs to, in its region or another; a primary key that is not given by ARN is asked for once (DescribeKey).
+	Accept func(arn string) bool
 	// Timeout is the longest that one call may take with all its tries; 0 is 15 seconds, negative leaves it to ctx.
 	Timeout time.Duration
 }
@@ -42,6 +46,7 @@ type Wrapper struct {
 	api     API
 	primary string
 	opt     Options
+	owner   atomic.Pointer[string] // of the primary key: arn:PARTITION:kms and ACCOUNT
 }
 
 var (
@@ -59,6 +64,9 @@ func New(api API, primary string, o *Options) (*Wrapper, error) {
 	w := &Wrapper{api: api, primary: primary}
 	if o != nil {
 		w.opt = *o
+	}
+	if o := owner(primary); o != "" {
+		w.owner.Store(&o)
 	}
 	if w.opt.Timeout == 0 {
 		w.opt.Timeout = 15 * time.Second
@@ -187,41 +195,100 @@ func (w *Wrapper) UnwrapKey(ctx context.Context, s seal.Wrapped, aad []byte) ([]
 	if s.KeyID == "" || len(s.Data) <= 1+tagSize || len(s.Data) > 1+tagSize+maxCiphertext || s.Data[0] != version {
 		return nil, fault.New(op, fault.DataCorrupt, "%w: this is no data key that KMS wrapped", seal.ErrTampered)
 	}
+	if err := w.accept(ctx, op, s.KeyID); err != nil {
+		return nil, err
+	}
 	ec, err := w.encryptionContext(op, aad)
 	if err != nil {
 		return nil, err
 	}
+	key, err := w.decrypt(ctx, op, s.KeyID, s.Data[1+tagSize:], ec)
+	if err != nil {
+		return nil, err
+	}
+	if !hmac.Equal(tag(key, s.KeyID, aad), s.Data[1:1+tagSize]) {
+		clear(key)
+		return nil, fault.New(op, fault.DataCorrupt, "%w: the data key belongs to another record or key", seal.ErrTampered)
+	}
+	return key, nil
+}
+
+// decrypt asks KMS, with the key pinned unless keyID is empty.
+func (w *Wrapper) decrypt(ctx context.Context, op, keyID string, blob []byte, ec map[string]string) ([]byte, error) {
+	in := &awskms.DecryptInput{CiphertextBlob: blob, EncryptionContext: ec}
+	if keyID != "" {
+		in.KeyId = &keyID
+	}
 	limited, cancel := w.limit(ctx)
 	defer cancel()
-	out, err := w.api.Decrypt(limited, &awskms.DecryptInput{KeyId: &s.KeyID, CiphertextBlob: s.Data[1+tagSize:], EncryptionContext: ec})
+	out, err := w.api.Decrypt(limited, in)
 	if err != nil {
 		return nil, failed(ctx, op, err)
 	}
-	if !hmac.Equal(tag(out.Plaintext, s.KeyID, aad), s.Data[1:1+tagSize]) {
-		clear(out.Plaintext)
-		return nil, fault.New(op, fault.DataCorrupt, "%w: the data key belongs to another record or key", seal.ErrTampered)
-	}
 	return out.Plaintext, nil
+}
+
+// owner is the part of a key's ARN that says whose it is; empty for what is no ARN of a key.
+func owner(arn string) string {
+	p := strings.SplitN(arn, ":", 6)
+	if len(p) != 6 || p[0] != "arn" || p[2] != "kms" || p[4] == "" {
+		return ""
+	}
+	return p[1] + ":" + p[4]
+}
+
+// accept refuses keys that a stored data key must not name.
+func (w *Wrapper) accept(ctx context.Context, op, arn string) error {
+	whose := owner(arn)
+	ok := whose != "" && strings.Contains(arn, ":key/")
+	switch {
+	case !ok:
+	case w.opt.Accept != nil:
+		ok = w.opt.Accept(arn)
+	default:
+		if w.owner.Load() == nil {
+			if _, err := w.describe(ctx, op, ""); err != nil {
+				return err
+			}
+		}
+		ok = *w.owner.Load() == whose
+	}
+	if !ok {
+		return fault.New(op, seal.InvalidKeyID, "%w: a stored value names a key that is not accepted: it was written by somebody else, or kms.Options.Accept lacks the key", seal.ErrKeyNotFound)
+	}
+	return nil
 }
 
 // Resolve asks KMS for the ARN of a key by its id or alias, "" being the primary one, and whether it can encrypt: to be called at the start, so that a wrong id is found there, and before
 // rewrapping, as seal.Box.Rewrap leaves alone what names the ARN already.
 func (w *Wrapper) Resolve(ctx context.Context, keyID string) (arn string, err error) {
 	const op = "kms.Resolve"
-	limited, cancel := w.limit(ctx)
-	defer cancel()
-	out, err := w.api.DescribeKey(limited, &awskms.DescribeKeyInput{KeyId: w.id(keyID)})
-	if err != nil {
-		return "", failed(ctx, op, err)
-	}
-	m := out.KeyMetadata
+	m, err := w.describe(ctx, op, keyID)
 	switch {
-	case m == nil || m.Arn == nil || *m.Arn == "":
-		return "", fault.New(op, fault.ServiceUnavailable, "KMS answered without the key's ARN")
+	case err != nil:
+		return "", err
 	case m.KeySpec != "" && m.KeySpec != types.KeySpecSymmetricDefault || m.KeyUsage != "" && m.KeyUsage != types.KeyUsageTypeEncryptDecrypt:
 		return "", fault.New(op, seal.InvalidKeyID, "%w: the key %s is not for symmetric encryption: give another", seal.ErrKeyDisabled, fault.Clean(*m.Arn))
 	case m.KeyState != "" && m.KeyState != types.KeyStateEnabled:
 		return "", fault.New(op, seal.InvalidKeyID, "%w: the key %s is in the state %s", seal.ErrKeyDisabled, fault.Clean(*m.Arn), fault.Clean(string(m.KeyState)))
 	}
 	return *m.Arn, nil
+}
+
+// describe asks for a key, and learns whose the primary one is.
+func (w *Wrapper) describe(ctx context.Context, op, keyID string) (*types.KeyMetadata, error) {
+	limited, cancel := w.limit(ctx)
+	defer cancel()
+	out, err := w.api.DescribeKey(limited, &awskms.DescribeKeyInput{KeyId: w.id(keyID)})
+	if err != nil {
+		return nil, failed(ctx, op, err)
+	}
+	m := out.KeyMetadata
+	if m == nil || m.Arn == nil || owner(*m.Arn) == "" {
+		return nil, fault.New(op, fault.ServiceUnavailable, "KMS answered without the key's ARN")
+	}
+	if o := owner(*m.Arn); keyID == "" {
+		w.owner.Store(&o)
+	}
+	return m, nil
 }

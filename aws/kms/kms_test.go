@@ -331,7 +331,7 @@ func TestAKMSThatIsAway(t *testing.T) {
 	require.Equal(t, fault.ServiceUnavailable, fault.CodeOf(err))
 	_, err = w.WrapKey(t.Context(), "", make([]byte, 32), nil)
 	require.Equal(t, fault.ServiceUnavailable, fault.CodeOf(err))
-	_, err = w.UnwrapKey(t.Context(), seal.Wrapped{KeyID: "k", Data: append([]byte{1}, make([]byte, 60)...)}, nil)
+	_, err = open(t, client(t, liar.URL), "arn:aws:kms:r:1:key/k", nil).UnwrapKey(t.Context(), seal.Wrapped{KeyID: "arn:aws:kms:r:1:key/k", Data: append([]byte{1}, make([]byte, 60)...)}, nil)
 	require.ErrorIs(t, err, seal.ErrTampered)
 	_, err = w.Resolve(t.Context(), "")
 	require.Equal(t, fault.ServiceUnavailable, fault.CodeOf(err))
@@ -365,4 +365,31 @@ func TestAValueOfAWSStandardTier(t *testing.T) {
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "plain")
 	}
+}
+
+// TestAKeyOfAStranger: a stored value that a key of another account wrapped is refused before KMS is asked to open it.
+func TestAKeyOfAStranger(t *testing.T) {
+	s, c := serve(t)
+	mine := s.CreateKey()
+	s.Alias("x", mine)
+	theirs := strings.Replace(mine, kmstest.Account, "999999999999", 1)
+	for _, primary := range []string{mine, "alias/x"} {
+		w := open(t, c, primary, nil)
+		_, x, err := w.GenerateDataKey(t.Context(), "", nil)
+		require.NoError(t, err)
+		_, err = w.UnwrapKey(t.Context(), x, nil)
+		require.NoError(t, err)
+		s.Forget()
+		for _, id := range []string{theirs, "alias/x", "k", strings.Replace(mine, "arn:aws:", "arn:aws-cn:", 1), strings.Replace(mine, ":key/", ":alias/", 1)} {
+			_, err = w.UnwrapKey(t.Context(), seal.Wrapped{KeyID: id, Data: x.Data}, nil)
+			require.ErrorIs(t, err, seal.ErrKeyNotFound, id)
+		}
+		require.Empty(t, s.Requests())
+	}
+	other := s.CreateKey()
+	w := open(t, c, mine, &kms.Options{Accept: func(arn string) bool { return arn == mine }})
+	x, err := w.WrapKey(t.Context(), other, make([]byte, 32), nil)
+	require.NoError(t, err)
+	_, err = w.UnwrapKey(t.Context(), x, nil)
+	require.ErrorIs(t, err, seal.ErrKeyNotFound)
 }
