@@ -87,13 +87,15 @@ func VersionOrder(deb, rpm func(a, b string) int) Order {
 	}
 }
 
-// PackageFormat says what kind of package an entry of AWS:Application is, by the end of its PackageId: deb, rpm, snap or "".
+// PackageFormat says what kind of package an entry of AWS:Application is, by its PackageId: deb, rpm, snap or "".
 func PackageFormat(e Entry) string {
-	id := e["PackageId"]
-	for _, f := range [...]string{"deb", "rpm", "snap"} {
-		if strings.HasSuffix(id, "."+f) {
-			return f
-		}
+	switch id := e["PackageId"]; {
+	case strings.HasSuffix(id, ".deb"):
+		return "deb"
+	case strings.HasSuffix(id, ".rpm"):
+		return "rpm"
+	case strings.HasPrefix(id, "pkg:snap/"):
+		return "snap"
 	}
 	return ""
 }
