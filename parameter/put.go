@@ -204,9 +204,6 @@ func (s *Service) putItem(op, tenant string, req *PutRequest) (it *item, err err
 	if it.pattern, err = newPattern(op, req.AllowedPattern); err != nil {
 		return nil, err
 	}
-	if err := it.pattern.allows(op, it.name, req.Value); err != nil {
-		return nil, err
-	}
 	if req.Type != "" && req.Type != SecureString && req.KeyID != "" {
 		return nil, fault.New(op, fault.Validation, "KeyId is for parameters of type SecureString, not %s", req.Type).About(it.name)
 	}

@@ -108,23 +108,24 @@ func (s *Service) tenants(ctx context.Context, op string) (out []string, err err
 		out = nil
 		rng := store.Range{Limit: 1}
 		for {
-			tenant, any := "", false
+			found := false
 			for it, err := range r.Scan(ctx, rng) {
 				if err != nil {
 					return err
 				}
+				found = true
 				k := key.Read(it.Key)
-				if tenant, any = k.Str(), true; k.Err() != nil && !errors.Is(k.Err(), key.ErrMalformed) {
-					return k.Err()
+				tenant := k.Str()
+				if !k.More() { // no key of a service
+					rng.Start = append(slices.Clone(it.Key), 0)
+					continue
 				}
+				out = append(out, tenant)
+				rng.Start = key.New(tenant).Range().End
 			}
-			if !any {
+			if !found {
 				return nil
 			}
-			if tenant != "" {
-				out = append(out, tenant)
-			}
-			rng.Start = key.New(tenant).Range().End
 		}
 	})
 	return out, err
