@@ -32,6 +32,7 @@ import (
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/record"
@@ -41,15 +42,16 @@ import (
 
 // Config is what a Fleet is made of. Store, Blobs, Keys and Authorizer are required; without a transport it reaches no node.
 type Config struct {
-	Store      store.Store
-	Codec      *record.Codec // frames records; nil is checksums only
-	Blobs      blob.Store
-	Keys       seal.Wrapper // wraps the control plane's own keys
-	Authorizer access.Authorizer
-	Transports []transport.Transport // the control plane's ends; a message takes the first on which the node is connected
-	Actions    *document.Actions     // what may stand in a step; nil is document.Builtin()
-	Parameters document.Resolver     // answers {{ssm:name}} in documents; nil knows no name
-	NodeOps    map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
+	Store          store.Store
+	Codec          *record.Codec // frames records; nil is checksums only
+	Blobs          blob.Store
+	Keys           seal.Wrapper // wraps the control plane's own keys
+	Authorizer     access.Authorizer
+	Transports     []transport.Transport // the control plane's ends; a message takes the first on which the node is connected
+	Actions        *document.Actions     // what may stand in a step; nil is document.Builtin()
+	Parameters     document.Resolver     // answers {{ssm:name}} in documents; nil knows no name
+	ParameterStore parameter.Config      // options of the Parameter Store; its Store, Codec, Authorizer, Box, Audit, Leases, Now, Rand and Log are set by New
+	NodeOps        map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
 
 	Name      string // of this control plane, for people: in leases and the audit log; "" is "control-plane"
 	Exclusive bool   // no other process uses the store, as with an embedded file: ownership is taken over at once after a restart
@@ -73,6 +75,7 @@ type Fleet struct {
 	Nodes      *node.Service
 	Documents  *library.Service
 	Commands   *command.Service
+	Parameters *parameter.Service
 	Compliance *compliance.Service
 	Audit      *audit.Log
 	Leases     *lease.Leases
@@ -137,6 +140,10 @@ func New(cfg Config) (*Fleet, error) {
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
+	pc := cfg.ParameterStore
+	pc.Store, pc.Codec, pc.Authorizer, pc.Box, pc.Audit, pc.Leases = cfg.Store, cfg.Codec, cfg.Authorizer, seal.NewBox(cfg.Keys, nil), f.Audit, f.Leases
+	pc.Now, pc.Rand, pc.Log = cfg.Now, cfg.Rand, cfg.Log
+	f.Parameters = parameter.New(pc)
 	f.hub = newHub(f, cfg.Transports)
 	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub,
 		Authorizer: cfg.Authorizer, Audit: f.Audit, Leases: f.Leases, Actions: cfg.Actions, Parameters: cfg.Parameters, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log,
@@ -187,6 +194,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		})
 	}
 	work(front, "retention", f.prune)
+	work(front, "parameters", f.Parameters.Run)
 	err := f.Commands.Run(front)
 	abort()
 	stop()

@@ -16,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/parameter"
 )
 
 // Services are what the operations call. An operation whose service is nil answers UnsupportedOperationException.
@@ -23,6 +24,7 @@ type Services struct {
 	Commands   *command.Service
 	Nodes      *node.Service
 	Documents  *library.Service
+	Parameters parameter.Store
 	Compliance *compliance.Service
 	Audit      *audit.Log // also records what no service does: refused credentials, requests that cannot be read, reads of commands
 }

@@ -241,7 +241,7 @@ func TestListsPage(t *testing.T) {
 			{"ListGroupResources", m{"MaxResults": 51, "Name": "x"}, fault.Validation},
 			{"ListAudit", m{"MaxResults": 1001}, fault.Validation},
 			{"ListAudit", m{"Outcome": "Maybe"}, fault.Validation},
-			{"ListTagsForResource", m{"ResourceType": "Parameter", "ResourceId": "x"}, fault.InvalidResourceType},
+			{"ListTagsForResource", m{"ResourceType": "Automation", "ResourceId": "x"}, fault.InvalidResourceType},
 			{"ListTagsForResource", m{"ResourceType": "ManagedInstance", "ResourceId": "x"}, fault.InvalidResourceID},
 			{"AddTagsToResource", m{"ResourceType": "ManagedInstance", "ResourceId": nodes[0], "Tags": []m{{"Key": "a"}, {"Key": "a"}}}, fault.Validation},
 			{"CreateActivation", m{"Tags": []m{{"Key": "a"}, {"Key": "a"}}}, fault.Validation},

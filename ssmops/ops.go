@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fleetwright/fleetwright/compliance"
+	"github.com/fleetwright/fleetwright/parameter"
 )
 
 // Operation is one row of the table of what can be called.
@@ -30,9 +31,11 @@ const (
 	needsCommands service = iota
 	needsNodes
 	needsDocuments
-	needsNodesOrDocuments
+	needsTaggable
 	needsAudit
 	needsCompliance
+	needsParameters
+	needsSharing
 )
 
 func (o *Operation) available(s *Services) bool {
@@ -43,10 +46,15 @@ func (o *Operation) available(s *Services) bool {
 		return s.Nodes != nil
 	case needsDocuments:
 		return s.Documents != nil
-	case needsNodesOrDocuments:
-		return s.Nodes != nil || s.Documents != nil
+	case needsTaggable:
+		return s.Nodes != nil || s.Documents != nil || s.Parameters != nil
 	case needsCompliance:
 		return s.Compliance != nil
+	case needsParameters:
+		return s.Parameters != nil
+	case needsSharing:
+		_, ok := s.Parameters.(parameter.Sharer)
+		return ok
 	}
 	return s.Audit != nil
 }
@@ -126,6 +134,14 @@ func addStream[In any](r Operation, f func(*API, context.Context, *In, *sink) er
 	return r
 }
 
+func parametersOf(a *API) parameter.Store { return a.Parameters }
+
+// sharerOf is called only where needsSharing holds.
+func sharerOf(a *API) parameter.Sharer {
+	s, _ := a.Parameters.(parameter.Sharer)
+	return s
+}
+
 func complianceOf(a *API) *compliance.Service { return a.Compliance }
 
 // Operations returns the table, sorted by name: every operation that a control plane answers. The slice is the caller's. It is the only place where an operation gets a
@@ -162,9 +178,9 @@ func Operations() []Operation {
 		add(Operation{Name: "UpdateInstanceName", Permission: "ssm:UpdateInstanceInformation", Own: true, Summary: "Change the name under which a node is shown.", needs: needsNodes}, (*API).updateInstanceName),
 
 		// Tags.
-		add(Operation{Name: "AddTagsToResource", Summary: "Set tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).addTagsToResource),
-		add(Operation{Name: "RemoveTagsFromResource", Summary: "Remove tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).removeTagsFromResource),
-		add(Operation{Name: "ListTagsForResource", Summary: "Read the tags of a node or a document.", needs: needsNodesOrDocuments}, (*API).listTagsForResource),
+		add(Operation{Name: "AddTagsToResource", Summary: "Set tags of a node, document or parameter.", needs: needsTaggable}, (*API).addTagsToResource),
+		add(Operation{Name: "RemoveTagsFromResource", Summary: "Remove tags of a node, document or parameter.", needs: needsTaggable}, (*API).removeTagsFromResource),
+		add(Operation{Name: "ListTagsForResource", Summary: "Read the tags of a node, document or parameter.", needs: needsTaggable}, (*API).listTagsForResource),
 
 		// Resource groups, at AWS a service of its own.
 		add(Operation{Name: "CreateGroup", Permission: "resource-groups:CreateGroup", Own: true, Summary: "Create a resource group with a tag query.", needs: needsNodes}, (*API).createGroup),
@@ -173,6 +189,21 @@ func Operations() []Operation {
 		add(Operation{Name: "DeleteGroup", Permission: "resource-groups:DeleteGroup", Own: true, Summary: "Delete a resource group; its nodes stay.", needs: needsNodes}, (*API).deleteGroup),
 		add(Operation{Name: "ListGroups", Permission: "resource-groups:ListGroups", Own: true, Summary: "List resource groups.", needs: needsNodes}, (*API).listGroups),
 		add(Operation{Name: "ListGroupResources", Permission: "resource-groups:ListGroupResources", Own: true, Summary: "List the nodes of a resource group.", needs: needsNodes}, (*API).listGroupResources),
+
+		// Parameters.
+		pass(Operation{Name: "PutParameter", Summary: "Create a parameter or a new version of it.", needs: needsParameters}, parametersOf, parameter.Store.PutParameter),
+		pass(Operation{Name: "GetParameter", Summary: "Read the value of a parameter.", needs: needsParameters}, parametersOf, parameter.Store.GetParameter),
+		pass(Operation{Name: "GetParameters", Summary: "Read the values of several parameters.", needs: needsParameters}, parametersOf, parameter.Store.GetParameters),
+		pass(Operation{Name: "GetParametersByPath", Summary: "Read the values of the parameters below a path.", needs: needsParameters}, parametersOf, parameter.Store.GetParametersByPath),
+		pass(Operation{Name: "GetParameterHistory", Summary: "Read the versions of a parameter.", needs: needsParameters}, parametersOf, parameter.Store.GetParameterHistory),
+		pass(Operation{Name: "DescribeParameters", Summary: "List parameters, without their values.", needs: needsParameters}, parametersOf, parameter.Store.DescribeParameters),
+		pass(Operation{Name: "LabelParameterVersion", Summary: "Attach labels to a version of a parameter.", needs: needsParameters}, parametersOf, parameter.Store.LabelParameterVersion),
+		pass(Operation{Name: "UnlabelParameterVersion", Summary: "Take labels from a version of a parameter.", needs: needsParameters}, parametersOf, parameter.Store.UnlabelParameterVersion),
+		pass(Operation{Name: "DeleteParameter", Summary: "Delete a parameter with its history.", needs: needsParameters}, parametersOf, parameter.Store.DeleteParameter),
+		pass(Operation{Name: "DeleteParameters", Summary: "Delete several parameters.", needs: needsParameters}, parametersOf, parameter.Store.DeleteParameters),
+		pass(Operation{Name: "PutResourcePolicy", Summary: "Share a parameter with others.", needs: needsSharing}, sharerOf, parameter.Sharer.PutResourcePolicy),
+		pass(Operation{Name: "GetResourcePolicies", Summary: "Read with whom a parameter is shared.", needs: needsSharing}, sharerOf, parameter.Sharer.GetResourcePolicies),
+		pass(Operation{Name: "DeleteResourcePolicy", Summary: "End the sharing of a parameter.", needs: needsSharing}, sharerOf, parameter.Sharer.DeleteResourcePolicy),
 
 		// Compliance.
 		pass(Operation{Name: "PutComplianceItems", Summary: "Report compliance items of a node.", needs: needsCompliance}, complianceOf, (*compliance.Service).PutComplianceItems),

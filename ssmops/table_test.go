@@ -15,11 +15,13 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/target"
 )
 
 // things are what a world holds when the table is walked.
-type things struct{ node, command, activation string }
+type things struct{ node, command, activation, policy, policyHash string }
 
 // samples has for every operation a request that succeeds for who may send it. An operation without one fails TestR01.
 func samples() map[string]func(things) any {
@@ -30,6 +32,7 @@ func samples() map[string]func(things) any {
 	ofCommand := func(x things) any { return m{"CommandId": x.command} }
 	document := func(things) any { return m{"Name": "Greet"} }
 	nothing := func(things) any { return m{} }
+	parameterName := func(things) any { return m{"Name": "/app/secret"} }
 	group := func(things) any { return m{"Name": "webs"} }
 	return map[string]func(things) any{
 		"SendCommand": send, "PlanCommand": send, "CancelCommand": ofCommand, "ListCommands": ofCommand, "ListCommandInvocations": ofCommand, "WatchCommand": ofCommand,
@@ -55,6 +58,18 @@ func samples() map[string]func(things) any {
 		"CreateGroup":         func(things) any { return m{"Name": "fresh", "ResourceQuery": query} },
 		"UpdateGroupQuery":    func(things) any { return m{"Name": "webs", "ResourceQuery": query} },
 		"GetGroup":            group, "DeleteGroup": group, "ListGroupResources": group, "ListGroups": nothing,
+		"PutParameter":  func(things) any { return m{"Name": "/fresh", "Value": "v", "Type": "String"} },
+		"GetParameter":  func(things) any { return m{"Name": "/app/secret", "WithDecryption": true} },
+		"GetParameters": func(things) any { return m{"Names": []string{"/app/secret"}, "WithDecryption": true} }, "GetParametersByPath": func(things) any { return m{"Path": "/app", "WithDecryption": true} },
+		"GetParameterHistory": parameterName, "DeleteParameter": parameterName, "DescribeParameters": nothing,
+		"DeleteParameters":        func(things) any { return m{"Names": []string{"/app/secret"}} },
+		"LabelParameterVersion":   func(things) any { return m{"Name": "/app/secret", "Labels": []string{"two"}} },
+		"UnlabelParameterVersion": func(things) any { return m{"Name": "/app/secret", "ParameterVersion": 1, "Labels": []string{"one"}} },
+		"PutResourcePolicy":       func(things) any { return m{"ResourceArn": canaryARN, "Policy": canaryPolicy} },
+		"GetResourcePolicies":     func(things) any { return m{"ResourceArn": canaryARN} },
+		"DeleteResourcePolicy": func(x things) any {
+			return m{"ResourceArn": canaryARN, "PolicyId": x.policy, "PolicyHash": x.policyHash}
+		},
 		"PutComplianceItems": func(x things) any {
 			return m{"ResourceId": x.node, "ResourceType": "ManagedInstance", "ComplianceType": "Custom:Backup", "ExecutionSummary": m{"ExecutionTime": 1772323200}, "Items": []m{}}
 		},
@@ -73,8 +88,20 @@ func furnish(w *world) things {
 	require.NoError(w.t, err)
 	x.activation = a.ID
 	require.NoError(w.t, w.nodes.CreateGroup(w.ctx, node.Group{Name: "webs", Description: "canary", Query: node.Query{TagFilters: []target.TagFilter{{Key: "canary"}}}}))
+	_, err = w.parameters.PutParameter(w.ctx, parameter.PutParameterRequest{Name: "/app/secret", Tier: parameter.Advanced, Type: parameter.SecureString, Value: parameter.Secret(secret.String("canary"))})
+	require.NoError(w.t, err)
+	_, err = w.parameters.LabelParameterVersion(w.ctx, parameter.LabelParameterVersionRequest{Name: "/app/secret", Labels: []string{"one"}})
+	require.NoError(w.t, err)
+	shared, err := w.parameters.PutResourcePolicy(w.ctx, parameter.PutResourcePolicyRequest{ResourceARN: canaryARN, Policy: canaryPolicy})
+	require.NoError(w.t, err)
+	x.policy, x.policyHash = shared.PolicyID, shared.PolicyHash
 	return x
 }
+
+const (
+	canaryARN    = "arn:aws:ssm:local:default:parameter/app/secret"
+	canaryPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"reader"},"Action":["ssm:GetParameter"],"Resource":"` + canaryARN + `"}]}`
+)
 
 // judgeTable returns what is wrong with a table of operations.
 func judgeTable(ops []Operation, samples map[string]func(things) any) (out []string) {
@@ -204,7 +231,7 @@ func without(h http.Header, name string) http.Header {
 // state is everything that admin sees.
 func state(w *world, x things) string {
 	var b strings.Builder
-	for _, op := range []string{"ListCommands", "ListDocuments", "DescribeActivations", "DescribeInstanceInformation", "ListGroups"} {
+	for _, op := range []string{"ListCommands", "ListDocuments", "DescribeActivations", "DescribeInstanceInformation", "ListGroups", "DescribeParameters"} {
 		out, err := w.api.Call(w.ctx, op, nil)
 		require.NoError(w.t, err)
 		b.Write(out)

@@ -5,24 +5,26 @@ import (
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/library"
+	"github.com/fleetwright/fleetwright/parameter"
 )
 
 // The resource types that can be tagged here.
 const (
-	typeNode     = "ManagedInstance"
-	typeDocument = "Document"
+	typeNode      = "ManagedInstance"
+	typeDocument  = "Document"
+	typeParameter = "Parameter"
 )
 
 // kind checks the type of a resource that is to be tagged. What it refuses no service sees, so that it is recorded here.
 func (a *API) kind(ctx context.Context, op, typ string) error {
 	var err error
 	switch {
-	case typ == typeNode && a.Nodes != nil, typ == typeDocument && a.Documents != nil:
+	case typ == typeNode && a.Nodes != nil, typ == typeDocument && a.Documents != nil, typ == typeParameter && a.Parameters != nil:
 		return nil
-	case typ == typeNode, typ == typeDocument:
+	case typ == typeNode, typ == typeDocument, typ == typeParameter:
 		err = fault.New("ssmops."+op, fault.UnsupportedOperation, "this control plane keeps no %s", typ)
 	default:
-		err = fault.New("ssmops."+op, fault.InvalidResourceType, "resources of type %q are not kept here: %s or %s", clip(typ), typeNode, typeDocument)
+		err = fault.New("ssmops."+op, fault.InvalidResourceType, "resources of type %q are not kept here: %s, %s or %s", clip(typ), typeNode, typeDocument, typeParameter)
 	}
 	a.audit(ctx, "ssm:"+op, "*", err)
 	return err
@@ -44,6 +46,14 @@ func (a *API) addTagsToResource(ctx context.Context, in *library.AddTagsToResour
 		_, err := a.Documents.AddTagsToResource(ctx, *in)
 		return nil, err
 	}
+	if in.ResourceType == typeParameter {
+		req := parameter.AddTagsToResourceRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID}
+		for _, t := range in.Tags {
+			req.Tags = append(req.Tags, parameter.Tag(t))
+		}
+		_, err := a.Parameters.AddTagsToResource(ctx, req)
+		return nil, err
+	}
 	tags, err := tagMap("ssmops.AddTagsToResource", in.Tags)
 	if err != nil {
 		a.audit(ctx, "ssm:AddTagsToResource", "node/"+clip(in.ResourceID), err)
@@ -60,6 +70,10 @@ func (a *API) removeTagsFromResource(ctx context.Context, in *library.RemoveTags
 		_, err := a.Documents.RemoveTagsFromResource(ctx, *in)
 		return nil, err
 	}
+	if in.ResourceType == typeParameter {
+		_, err := a.Parameters.RemoveTagsFromResource(ctx, parameter.RemoveTagsFromResourceRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID, TagKeys: in.TagKeys})
+		return nil, err
+	}
 	return nil, asResource(a.Nodes.RemoveTags(ctx, in.ResourceID, in.TagKeys))
 }
 
@@ -73,6 +87,14 @@ func (a *API) listTagsForResource(ctx context.Context, in *library.ListTagsForRe
 			r.TagList = []Tag{}
 		}
 		return r, err
+	}
+	if in.ResourceType == typeParameter {
+		r, err := a.Parameters.ListTagsForResource(ctx, parameter.ListTagsForResourceRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID})
+		out := library.ListTagsForResourceResult{TagList: []Tag{}}
+		for _, t := range r.TagList {
+			out.TagList = append(out.TagList, Tag(t))
+		}
+		return out, err
 	}
 	tags, err := a.Nodes.ListTags(ctx, in.ResourceID)
 	return library.ListTagsForResourceResult{TagList: tagsOf(tags)}, asResource(err)

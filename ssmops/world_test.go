@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,9 @@ import (
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/seal"
+	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/store/memstore"
 )
 
@@ -36,6 +40,7 @@ type world struct {
 	nodes      *node.Service
 	docs       *library.Service
 	compliance *compliance.Service
+	parameters *parameter.Service
 	log        *audit.Log
 
 	mu     sync.Mutex
@@ -70,9 +75,12 @@ func newWorld(t testing.TB) *world {
 	w.commands, err = command.New(command.Config{Store: st, Blobs: memblob.New(), Nodes: w.nodes, Documents: w.docs, Sender: w, Authorizer: byName{}, Audit: w.log,
 		Leases: lease.New(st, nil, lease.Config{Owner: "test", Exclusive: true})})
 	require.NoError(t, err)
+	wrapper, err := localkeys.Create(filepath.Join(t.TempDir(), "keys.json"), nil)
+	require.NoError(t, err)
+	w.parameters = parameter.New(parameter.Config{Store: st, Authorizer: byName{}, Audit: w.log, Box: seal.NewBox(wrapper, nil)})
 	w.compliance, err = compliance.New(compliance.Config{Store: st, Authorizer: byName{}, Audit: w.log})
 	require.NoError(t, err)
-	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Compliance: w.compliance, Audit: w.log}, nil)
+	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Parameters: w.parameters, Compliance: w.compliance, Audit: w.log}, nil)
 	return w
 }
 
