@@ -26,6 +26,9 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	if dsn := os.Getenv(childEnv); dsn != "" {
+		child(dsn)
+	}
 	code := m.Run()
 	if shared.srv != nil {
 		shared.srv.Close()
