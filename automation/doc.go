@@ -11,7 +11,8 @@
 //     failed the execution is a Success, also when one of them aborted it.
 //   - onFailure step: goes before isEnd, so that what cleans up runs; with Abort or Continue a step with isEnd is the last one. After onFailure Continue a
 //     nextStep is followed as after success.
-//   - A call that failed is tried again at once while there are attempts. Inputs that cannot be resolved fail a step at once: they would not get better.
+//   - A call that failed is tried again at once while there are attempts. Inputs that are wrong in themselves fail a step at once: they would not get better.
+//   - A placeholder of an output that nobody gave stays in the text as it is, as on AWS: what has to look whether a step ran can.
 //   - In a loop, isEnd and the end of the list end the iteration; an abort ends the loop and what it stands in; a jump to a step outside leaves the loop. The
 //     iterations are counted from 1. At MaxIterations a loop ends well. A placeholder finds the outputs of the newest run of a step.
 //   - A Reject fails aws:approve at once. Who approves is counted once.

@@ -3,9 +3,6 @@ package automation
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
-	"slices"
-	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
 )
@@ -124,12 +121,3 @@ func (rb *Runbook) Outstanding(x *Execution) (out []Effect) {
 	}
 	return out
 }
-
-// Entry is one applied event with the time it was applied at: a list of them is the history of an execution.
-type Entry struct {
-	At    time.Time `json:"at"`
-	Event Event     `json:"event"`
-}
-
-// keys are the keys of a map in order.
-func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -36,6 +36,16 @@ func (rb *Runbook) New(req Start, now time.Time) (*Execution, error) {
 		return x, rb.spread(x, req)
 	}
 	b := req.Bound
+	if req.Values != nil {
+		for k, v := range req.Values {
+			p, err := plain(v)
+			if err != nil {
+				return nil, fault.New(op, InvalidExecutionParams, "parameter %s: %s", k, err)
+			}
+			x.Parameters[k] = p
+		}
+		return x, rb.settle(x, req)
+	}
 	if b == nil {
 		var err error
 		if b, err = rb.doc.Bind(req.Parameters, &document.BindOptions{MaxSize: -1}); err != nil {
@@ -49,6 +59,13 @@ func (rb *Runbook) New(req Start, now time.Time) (*Execution, error) {
 		}
 		x.Parameters[k] = p
 	}
+	return x, rb.settle(x, req)
+}
+
+// settle gives a new execution its variables and its role.
+func (rb *Runbook) settle(x *Execution, req Start) error {
+	const op = "automation.New"
+	now := x.Created
 	r := &run{rb: rb, x: x, now: now, next: -1}
 	for i := range rb.doc.Variables {
 		v := &rb.doc.Variables[i]
@@ -61,13 +78,13 @@ func (rb *Runbook) New(req Start, now time.Time) (*Execution, error) {
 			val, err = typed(val, v.Type)
 		}
 		if err != nil {
-			return nil, fault.New(op, fault.InvalidDocumentContent, "the default of variable %s: %s", clip(v.Name), err)
+			return fault.New(op, fault.InvalidDocumentContent, "the default of variable %s: %s", clip(v.Name), err)
 		}
 		x.Variables[v.Name] = val
 	}
 	role, err := rb.role.resolve(r.get)
 	if err != nil {
-		return nil, fault.New(op, InvalidExecutionParams, "assumeRole: %s", err)
+		return fault.New(op, InvalidExecutionParams, "assumeRole: %s", err)
 	}
 	if s, _ := role.(string); s != "" {
 		x.Role = s
@@ -75,7 +92,7 @@ func (rb *Runbook) New(req Start, now time.Time) (*Execution, error) {
 	if req.Timeout > 0 {
 		x.Deadline = now.Add(req.Timeout)
 	}
-	return x, nil
+	return nil
 }
 
 // Step applies an event at a time, which must not be before the one of the step before. It changes x and returns what is to be done, in order. It is pure: the
@@ -127,6 +144,9 @@ type run struct {
 	out  []Effect
 	next int // the step to begin, -1 for none
 	sig  *Signal
+
+	explore bool // outcomes are given, not computed
+	cut     int  // when so many steps have been begun the next one is not; 0 for no cut
 }
 
 // due lets everything happen that was due by now.
@@ -220,6 +240,10 @@ func (r *run) flow() {
 // start begins a step, or waits for the signal that does.
 func (r *run) start(i int) {
 	x, s := r.x, &r.rb.steps[i]
+	if r.cut > 0 && len(x.Steps) >= r.cut-1 {
+		x.NextStep = s.Name
+		return
+	}
 	cancelling := x.Stop != nil && x.Stop.Flow
 	if x.Mode == Interactive && r.sig == nil && !cancelling {
 		x.NextStep, x.Status = s.Name, Waiting
@@ -249,6 +273,10 @@ func (r *run) start(i int) {
 	}
 	if cancelling && s.Spec() != nil && s.Spec().NoCancel {
 		r.failed(at, Failed, invalid("%s cannot run in a cancellation", s.Action), false)
+		return
+	}
+	if r.explore {
+		r.imagine(at)
 		return
 	}
 	in, err := r.inputs(s)

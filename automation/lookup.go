@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// get gives the value of a placeholder at this moment (A7). A name that the runbook does not know is text: scripts and templates have such.
+// get gives the value of a placeholder at this moment (A7). A name that the runbook does not know is text: scripts and templates have such. So is the output of a
+// step that has not run, or did not give it: AWS's own runbooks hand both outputs of a branch on, and look which one begins with {{.
 func (r *run) get(ref string) (any, bool, error) {
 	x := r.x
 	if v, ok := x.Parameters[ref]; ok {
@@ -20,17 +21,15 @@ func (r *run) get(ref string) (any, bool, error) {
 			base, path := splitPath(rest)
 			v, ok := x.Variables[base]
 			if !ok {
-				return nil, false, unresolved(ref)
+				return nil, false, nil
 			}
-			return dig(ref, v, path)
-		case "ssm", "ssm-secure":
-			return nil, false, unresolved(ref) // A6: only a parameter may refer to Parameter Store
+			return dig(v, path)
 		}
 		return nil, false, nil
 	}
 	base, path := splitPath(ref)
 	if v, ok := x.Parameters[base]; ok {
-		return dig(ref, v, path)
+		return dig(v, path)
 	}
 	i, ok := r.rb.byName[base]
 	if !ok || path == "" {
@@ -39,7 +38,7 @@ func (r *run) get(ref string) (any, bool, error) {
 	s := &r.rb.steps[i]
 	rec := x.latest(s.Name)
 	if rec == nil {
-		return nil, false, unresolved(ref)
+		return nil, false, nil
 	}
 	path = strings.TrimPrefix(path, ".")
 	if v, ok := rec.Outputs[path]; ok {
@@ -48,9 +47,9 @@ func (r *run) get(ref string) (any, bool, error) {
 	name, rest := splitPath(path)
 	v, ok := rec.Outputs[name]
 	if !ok {
-		return nil, false, unresolved(ref)
+		return nil, false, nil
 	}
-	return dig(ref, v, rest)
+	return dig(v, rest)
 }
 
 // splitPath cuts a name before its first dot or bracket.
@@ -62,7 +61,7 @@ func splitPath(s string) (base, path string) {
 }
 
 // dig follows .key, ['key'] and [n].
-func dig(ref string, v any, path string) (any, bool, error) {
+func dig(v any, path string) (any, bool, error) {
 	for path != "" {
 		var key string
 		if path[0] == '.' {
@@ -70,7 +69,7 @@ func dig(ref string, v any, path string) (any, bool, error) {
 		} else {
 			end := strings.IndexByte(path, ']')
 			if end < 0 {
-				return nil, false, unresolved(ref)
+				return nil, false, nil
 			}
 			key, path = strings.Trim(path[1:end], "'"), path[end+1:]
 		}
@@ -84,7 +83,7 @@ func dig(ref string, v any, path string) (any, bool, error) {
 			}
 		}
 		if !ok {
-			return nil, false, unresolved(ref)
+			return nil, false, nil
 		}
 	}
 	return v, true, nil
@@ -107,4 +106,18 @@ func (r *run) system(ref string) (string, bool) {
 		return r.x.ID, true
 	}
 	return "", false
+}
+
+// given reports whether a placeholder that names a step finds an output; others always do.
+func (r *run) given(ref string) bool {
+	base, _ := splitPath(ref)
+	if _, step := r.rb.byName[base]; !step {
+		return true
+	}
+	_, ok, _ := r.get(ref)
+	if !ok { // keys of maps are not imagined
+		rec := r.x.latest(base)
+		return rec != nil && (rec.Status == Success || rec.Action == "aws:loop")
+	}
+	return ok
 }

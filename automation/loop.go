@@ -102,7 +102,9 @@ func (r *run) iterate() {
 	l := x.Loop
 	i := l.Step
 	again := l.Iteration < l.Most
-	if l.Items != nil {
+	if r.explore {
+		again = l.Iteration < exploredIterations
+	} else if l.Items != nil {
 		again = again && l.Iteration < len(l.Items)
 	} else {
 		ok, err := r.holds(r.step(&x.Steps[i]).until)

@@ -97,6 +97,17 @@ func NewRunbook(d *document.Document) (*Runbook, error) {
 			}
 		}
 	}
+	for i := range rb.steps {
+		bad := ""
+		rb.steps[i].refs(func(ref string) {
+			if strings.HasPrefix(ref, "ssm:") {
+				bad = ref
+			}
+		})
+		if bad != "" {
+			return nil, fault.New(op, fault.InvalidDocumentContent, "step %s refers to {{ %s }}: let a parameter do that, and refer to the parameter", clip(rb.steps[i].Name), fault.Clean(clip(bad)))
+		}
+	}
 	rb.uses()
 	return rb, nil
 }
@@ -257,8 +268,8 @@ func (rb *Runbook) validNext(s *step) (out []string) {
 	return out
 }
 
-// field returns an input by name, nil when the step has none of it.
-func (s *step) field(name string) *node {
+// input returns an input by name, nil when the step has none of it.
+func (s *step) input(name string) *node {
 	for i := range s.in {
 		if strings.EqualFold(s.in[i].name, name) {
 			return &s.in[i].node

@@ -184,6 +184,60 @@ func (x *Selector) Select(v any) (any, error) {
 	return found[0], nil
 }
 
+// Plant returns root with v put where the selector finds it, lists and maps made on the way: it answers the question what an API would have to say. Parts of root
+// are changed. Where a selector finds several values v is planted once.
+func (x *Selector) Plant(root, v any) any { return plant(root, x.path, v) }
+
+func plant(n any, path jp.Expr, v any) any {
+	for len(path) > 0 {
+		switch path[0].(type) {
+		case jp.Root, jp.At, jp.Descent:
+			path = path[1:]
+			continue
+		}
+		break
+	}
+	if len(path) == 0 {
+		if m, ok := n.(map[string]any); ok { // others are below: both shall be found
+			if w, ok := v.(map[string]any); ok {
+				for k := range w {
+					if _, there := m[k]; !there {
+						m[k] = w[k]
+					}
+				}
+				return m
+			}
+			if _, is := v.(string); is {
+				return m
+			}
+		}
+		return v
+	}
+	at := 0
+	switch f := path[0].(type) {
+	case jp.Child:
+		m, ok := n.(map[string]any)
+		if !ok {
+			m = map[string]any{}
+		}
+		m[string(f)] = plant(m[string(f)], path[1:], v)
+		return m
+	case jp.Nth:
+		at = max(int(f), 0)
+	}
+	l, ok := n.([]any)
+	if !ok {
+		l = []any{}
+	}
+	for len(l) <= at && at < 1000 {
+		l = append(l, nil)
+	}
+	if at < len(l) {
+		l[at] = plant(l[at], path[1:], v)
+	}
+	return l
+}
+
 // children appends the values right below n.
 func children(out []any, n any) []any {
 	switch n := n.(type) {

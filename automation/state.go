@@ -185,6 +185,7 @@ type Start struct {
 	Depth           int
 	Parameters      map[string][]string // as the API takes them
 	Bound           *document.Bound     // the same, bound and its references to Parameter Store resolved; nil: they are bound without
+	Values          map[string]any      // typed values that are taken as they are, unchecked: for tests
 	Limits          Limits
 	Timeout         time.Duration // of the whole execution; 0 is none (AWS: 12 hours when it runs as its starter, A21)
 	Targets         *Spread
@@ -227,7 +228,9 @@ func (x *Execution) Clone() *Execution {
 	c.Fan = x.Fan.clone()
 	if x.Loop != nil {
 		l := *x.Loop
-		l.Items, _ = clone(l.Items).([]any)
+		if l.Items != nil {
+			l.Items, _ = clone(l.Items).([]any)
+		}
 		c.Loop = &l
 	}
 	if x.Stop != nil {

@@ -1,7 +1,6 @@
 package automation
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/fleetwright/fleetwright/document"
@@ -174,9 +173,4 @@ func (n *node) resolve(get lookup) (any, error) {
 		return out, nil
 	}
 	return clone(n.lit), nil
-}
-
-// unresolved is the error for a placeholder that has no value now.
-func unresolved(ref string) error {
-	return fmt.Errorf("{{ %s }} has no value here", clip(ref))
 }

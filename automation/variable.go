@@ -24,6 +24,9 @@ func (r *run) updateVariable(i int) {
 		return
 	}
 	v := rec.Inputs["Value"]
+	if n := r.step(rec).input("Value"); n != nil && strings.HasSuffix(n.whole(), ".OutputPayload") && decl.Type == document.TypeString {
+		v = text(v) // the one answer that is a text where a text is wanted: AWS's own runbooks keep it in variables of type String
+	}
 	if err := assignable(v, decl.Type); err != nil {
 		r.failed(i, Failed, invalid("Value does not fit variable %s: %s", clip(name), err), false)
 		return

@@ -15,7 +15,7 @@ const mostSleep = 604_799 * time.Second
 // sleep waits for a time to pass, or to come; one in the past is over.
 func (r *run) sleep(i int) {
 	rec := &r.x.Steps[i]
-	until := r.now
+	var until time.Time
 	if v, ok := rec.Inputs["Duration"]; ok && text(v) != "" {
 		d, err := isoDuration(text(v))
 		if err != nil {

@@ -1,0 +1,105 @@
+package automation
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/fleetwright/fleetwright/fault"
+)
+
+// Entry is an event that was applied, when, and a digest of what was decided: a list of them is the history of an execution.
+type Entry struct {
+	At       time.Time `json:"at"`
+	Event    Event     `json:"event"`
+	Decision string    `json:"decision,omitempty"` // "" is not compared
+}
+
+// Record steps an execution and returns the entry for its history beside the effects. An event that is refused is recorded as the time that passed.
+func (rb *Runbook) Record(x *Execution, ev Event, now time.Time) (Entry, []Effect, error) {
+	out, err := rb.Step(x, ev, now)
+	if err != nil {
+		ev = Event{}
+	}
+	return Entry{At: now, Event: ev, Decision: decision(x, out)}, out, err
+}
+
+// decision is a digest of what a step of the engine came to: the effects, how the execution stands, its newest step, and the variables.
+func decision(x *Execution, out []Effect) string {
+	d := struct {
+		Effects []Effect
+		Status  Status
+		Current int
+		Steps   int
+		Next    string
+		Last    *Step
+		Vars    map[string]any
+		Outputs map[string]any
+	}{out, x.Status, x.Current, len(x.Steps), x.NextStep, nil, x.Variables, x.Outputs}
+	if n := len(x.Steps); n > 0 {
+		d.Last = &x.Steps[n-1]
+	}
+	b, err := encode(d)
+	if err != nil {
+		return ""
+	}
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:8])
+}
+
+// Replay applies a history to an execution as it was when it was new, and returns it as it was at the end. It changes x. The first decision that differs from the
+// recorded one ends it with DataCorrupt: the history was changed, it belongs to another runbook, or another release decides otherwise.
+func (rb *Runbook) Replay(x *Execution, history []Entry) error {
+	for i := range history {
+		e := &history[i]
+		out, err := rb.Step(x, e.Event, e.At)
+		if err != nil {
+			return fault.New("automation.Replay", fault.DataCorrupt, "entry %d of the history is refused: %s", i+1, fault.MessageOf(err))
+		}
+		if e.Decision != "" && e.Decision != decision(x, out) {
+			return fault.New("automation.Replay", fault.DataCorrupt, "entry %d of the history was decided otherwise", i+1)
+		}
+	}
+	return nil
+}
+
+// Fork makes a new execution that has the history of another up to its n-th step, counted from 1 in the order in which steps were begun, and begins that step
+// again at now, with inputs replaced. x is the other execution as it was when it was new; it is changed. The steps before keep their outputs and are not run
+// again. The effects are those of the step that begins.
+func (rb *Runbook) Fork(x *Execution, history []Entry, n int, id string, inputs map[string][]string, now time.Time) (*Execution, []Effect, error) {
+	const op = "automation.Fork"
+	if id == "" {
+		return nil, nil, fault.New(op, fault.Validation, "the new execution has no id")
+	}
+	if x.Fan != nil || n < 1 {
+		return nil, nil, fault.New(op, StepNotFound, "the execution has no step %d", n)
+	}
+	at := ""
+	for i := 0; i < len(history) && at == ""; i++ {
+		r := &run{rb: rb, x: x, now: history[i].At, next: -1, cut: n}
+		r.due()
+		if x.NextStep == "" || len(x.Steps) < n-1 {
+			if err := r.apply(history[i].Event); err != nil {
+				return nil, nil, fault.New(op, fault.DataCorrupt, "entry %d of the history is refused: %s", i+1, fault.MessageOf(err))
+			}
+			r.flow()
+		}
+		if len(x.Steps) == n-1 && x.NextStep != "" {
+			at = x.NextStep
+			if i+1 < len(history) && history[i+1].Event.Signal != nil && history[i+1].Event.Signal.Type == StartStep && history[i+1].Event.Signal.Step != "" {
+				at = history[i+1].Event.Signal.Step
+			}
+		}
+	}
+	if at == "" {
+		return nil, nil, fault.New(op, StepNotFound, "the execution never began a step %d", n)
+	}
+	f := x.Clone()
+	f.ID, f.ClientToken, f.Created, f.Start, f.Status, f.NextStep, f.Sequence, f.Late = id, "", now, now, InProgress, "", 0, 0
+	if !f.Deadline.IsZero() {
+		f.Deadline = now.Add(f.Deadline.Sub(x.Start))
+	}
+	r := &run{rb: rb, x: f, now: now, next: rb.byName[at], sig: &Signal{Type: StartStep, Overrides: inputs}}
+	r.flow()
+	return f, r.out, nil
+}
