@@ -150,7 +150,6 @@ type tuple struct {
 	values []string
 	first  *entry // the only one so far
 	set    gather
-	n      int
 }
 
 // count makes the rows of a path.
@@ -173,8 +172,7 @@ func (q *snapshot) count(ctx context.Context, op string, sel *selection, chosen 
 	}
 	type partial struct {
 		values map[string][]string // by type
-		set    *roaring.Bitmap     // nil: n counts
-		n      uint64
+		set    *roaring.Bitmap     // nil: all nodes
 	}
 	rows := []partial{{values: map[string][]string{}, set: chosen}}
 	for _, typ := range types {

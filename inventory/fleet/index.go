@@ -622,4 +622,3 @@ func (q *snapshot) nodes(ctx context.Context, typ string, e *entry, tail *change
 	b.AddMany(ordinals(add))
 	return newNodeSet(b), nil
 }
-

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/fleetwright/fleetwright/access"
@@ -382,8 +381,6 @@ func (s *Service) check(op string, req inventory.Report) ([]*report, error) {
 	}
 	return out, nil
 }
-
-func number(n int) string { return strconv.Itoa(n) }
 
 // gravesKey is where ordinals of removed nodes wait for the removal of their history.
 func gravesKey(tenant string) key.K { return root(tenant).Str("grave") }

@@ -397,4 +397,3 @@ func (q *snapshot) ids(ctx context.Context, ords []uint32) ([]string, error) {
 	}
 	return out, nil
 }
-

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -55,16 +54,16 @@ const space = "inventory"
 // todoKey marks a tenant that has work for an owner. It stands under the empty tenant, so that one scan finds all.
 func todoKey() key.K { return key.New("").Str(space).Str("todo") }
 
-func root(tenant string) key.K          { return key.New(tenant).Str(space) }
-func nodesKey(tenant string) key.K      { return root(tenant).Str("node") }
-func nodeKey(tenant, id string) key.K   { return nodesKey(tenant).Str(id) }
-func ordinalsKey(tenant string) key.K   { return root(tenant).Str("ordinal") }
-func itemsKey(tenant, id string) key.K  { return root(tenant).Str("items").Str(id) }
-func typesKey(tenant string) key.K      { return root(tenant).Str("type") }
-func blocksKey(tenant string) key.K     { return root(tenant).Str("blocks") }
-func foldKey(tenant string) key.K       { return root(tenant).Str("fold") }
-func journalKey(tenant string) key.K    { return root(tenant).Str("journal") }
-func logKey(tenant string) key.K        { return root(tenant).Str("log") }
+func root(tenant string) key.K         { return key.New(tenant).Str(space) }
+func nodesKey(tenant string) key.K     { return root(tenant).Str("node") }
+func nodeKey(tenant, id string) key.K  { return nodesKey(tenant).Str(id) }
+func ordinalsKey(tenant string) key.K  { return root(tenant).Str("ordinal") }
+func itemsKey(tenant, id string) key.K { return root(tenant).Str("items").Str(id) }
+func typesKey(tenant string) key.K     { return root(tenant).Str("type") }
+func blocksKey(tenant string) key.K    { return root(tenant).Str("blocks") }
+func foldKey(tenant string) key.K      { return root(tenant).Str("fold") }
+func journalKey(tenant string) key.K   { return root(tenant).Str("journal") }
+func logKey(tenant string) key.K       { return root(tenant).Str("log") }
 func hashKey(tenant string, h hash) key.K {
 	return root(tenant).Str("hash").Str(string(h[:]))
 }
@@ -274,6 +273,3 @@ func decodeBits(k, b []byte) (*roaring.Bitmap, error) {
 	}
 	return nil, corrupt(k, "no set of nodes")
 }
-
-// stamp is how times stand in records that are not JSON.
-func stamp(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())) }

@@ -14,19 +14,19 @@ type ResultAttribute struct{ TypeName string }
 
 // GetInventoryRequest is the input of GetInventory.
 type GetInventoryRequest struct {
-	Filters          []inventory.Filter          `json:",omitempty"`
-	Aggregators      []inventory.Aggregator      `json:",omitempty"`
-	ResultAttributes []ResultAttribute `json:",omitempty"`
-	MaxResults       int               `json:",omitempty"` // 1 to 50; 0 is 50
-	NextToken        string            `json:",omitempty"`
+	Filters          []inventory.Filter     `json:",omitempty"`
+	Aggregators      []inventory.Aggregator `json:",omitempty"`
+	ResultAttributes []ResultAttribute      `json:",omitempty"`
+	MaxResults       int                    `json:",omitempty"` // 1 to 50; 0 is 50
+	NextToken        string                 `json:",omitempty"`
 }
 
 // ResultItem is what a node has of a type (InventoryResultItem).
 type ResultItem struct {
-	TypeName      string              `json:",omitempty"`
-	SchemaVersion string              `json:",omitempty"`
-	CaptureTime   string              `json:",omitempty"`
-	ContentHash   string              `json:",omitempty"`
+	TypeName      string            `json:",omitempty"`
+	SchemaVersion string            `json:",omitempty"`
+	CaptureTime   string            `json:",omitempty"`
+	ContentHash   string            `json:",omitempty"`
 	Content       []inventory.Entry // sorted by its attributes
 }
 
@@ -47,8 +47,8 @@ type ListInventoryEntriesRequest struct {
 	InstanceID string `json:"InstanceId"`
 	TypeName   string
 	Filters    []inventory.Filter `json:",omitempty"` // keys are attributes of the type, with or without its name
-	MaxResults int      `json:",omitempty"` // 1 to 50; 0 is 50
-	NextToken  string   `json:",omitempty"`
+	MaxResults int                `json:",omitempty"` // 1 to 50; 0 is 50
+	NextToken  string             `json:",omitempty"`
 }
 
 // ListInventoryEntriesResult is the output of ListInventoryEntries.
