@@ -13,7 +13,9 @@ import (
 // ItemSizeLimitExceededException.
 func ParseCustom(data []byte, l *Limits) (Item, error) {
 	const op = "inventory.ParseCustom"
-	bad := func(format string, args ...any) (Item, error) { return Item{}, fault.New(op, InvalidItemContent, format, args...) }
+	bad := func(format string, args ...any) (Item, error) {
+		return Item{}, fault.New(op, InvalidItemContent, format, args...)
+	}
 	lim := l.Resolved()
 	if Over(len(data), lim.ItemBytes) {
 		return Item{}, fault.New(op, ItemSizeLimitExceeded, "the file has %d bytes, at most %d are allowed", len(data), lim.ItemBytes)
