@@ -46,7 +46,7 @@ func ParsePreferences(file string, r io.Reader, lim *Limits) ([]Pin, error) {
 			continue
 		}
 		kind, data, _ := strings.Cut(strings.ReplaceAll(string(value), "\t", " "), " ")
-		p := Pin{File: file, Line: s.Line(), Type: strings.ToLower(kind), Data: strings.TrimSpace(data)}
+		p := Pin{File: file, Line: s.lineOf("Package"), Type: strings.ToLower(kind), Data: strings.TrimSpace(data)}
 		if string(name) != "*" {
 			p.Packages = strings.Fields(string(name))
 		}
@@ -300,7 +300,7 @@ func (m *matcher) archive(a *Archive) bool {
 			return true
 		}
 		if m.never {
-			return false
+			return a.now // apt finds nothing in the status file that would contradict
 		}
 		for key, p := range m.release {
 			var values [2]string

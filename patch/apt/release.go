@@ -113,7 +113,7 @@ func ParseRelease(file string, r io.Reader, lim *Limits) (*Release, error) {
 	}
 	for _, h := range hashNames {
 		list, _ := s.Field(h.name)
-		if err := rel.addFiles(op, file, s.lineOf(h.name), h.name, h.size, list); err != nil {
+		if err := rel.addFiles(op, file, s.valueLine(h.name), h.name, h.size, list); err != nil {
 			return nil, err
 		}
 	}

@@ -200,7 +200,7 @@ func (s *Scanner) Name() []byte {
 	return bytes.TrimSpace(b)
 }
 
-// Field returns the value of a field of the current stanza, nil when it is not there, and the error of a stanza that is no deb822.
+// Field returns the value of a field of the current stanza, nil when it is not there or empty, and the error of a stanza that is no deb822.
 // The error also ends the scan.
 func (s *Scanner) Field(name string) ([]byte, error) {
 	fs, err := s.parse()
@@ -235,6 +235,17 @@ func (s *Scanner) lineOf(name string) int {
 	for i := range s.fields {
 		if foldEqual(s.fields[i].name, name) {
 			return s.fields[i].line
+		}
+	}
+	return s.stanzaLine
+}
+
+// valueLine returns the line on which the value of a field begins.
+func (s *Scanner) valueLine(name string) int {
+	for i := range s.fields {
+		if f := &s.fields[i]; foldEqual(f.name, name) && len(f.value) > 0 {
+			// both are slices of the stanza: what lies between their starts is name, colon and blanks
+			return f.line + bytes.Count(f.name[:cap(f.name)-cap(f.value)], newline)
 		}
 	}
 	return s.stanzaLine

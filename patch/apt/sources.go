@@ -243,7 +243,7 @@ func ParseDeb822Sources(file string, r io.Reader, lim *Limits) ([]Source, error)
 		if on, ok := get["enabled"]; ok && yesNo([]string{on}) == "no" {
 			continue
 		}
-		base := Source{File: file, Line: sc.Line(), CheckValidUntil: true, Components: strings.Fields(get["components"])}
+		base := Source{File: file, Line: sc.lineOf("Types"), CheckValidUntil: true, Components: strings.Fields(get["components"])}
 		if v, ok := get["signed-by"]; ok {
 			if strings.Contains(v, "-----BEGIN") {
 				base.SignedByKey = unfold(v)

@@ -23,7 +23,11 @@ func Open(op, name string, r io.Reader, total, window int64) (io.ReadCloser, err
 	br := bufio.NewReaderSize(r, 128<<10)
 	var d io.Reader
 	var closer func()
-	switch compression(name, br) {
+	kind := compression(name, br)
+	if _, err := br.Peek(1); err != nil && kind != "" {
+		return nil, Wrap(op, name, short(err)) // an empty file is no compressed one
+	}
+	switch kind {
 	case ".gz":
 		z, err := gzip.NewReader(br)
 		if err != nil {
@@ -33,8 +37,7 @@ func Open(op, name string, r io.Reader, total, window int64) (io.ReadCloser, err
 	case ".xz":
 		d = newXZ(br, window)
 	case ".zst":
-		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(max(window, 1<<10))),
-			zstd.WithDecoderMaxMemory(uint64(total)+1<<20), zstd.WithDecoderLowmem(true))
+		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(max(window, 1<<10))), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, Wrap(op, name, err)
 		}
