@@ -50,9 +50,9 @@ type Order func(e Entry, attribute, value string) int
 
 // PlainOrder compares numbers as numbers, and otherwise bytes.
 func PlainOrder(e Entry, attribute, value string) int {
-	a, err1 := strconv.ParseFloat(e[attribute], 64)
-	b, err2 := strconv.ParseFloat(value, 64)
-	if err1 == nil && err2 == nil {
+	a, ok1 := number(e[attribute])
+	b, ok2 := number(value)
+	if ok1 && ok2 {
 		switch {
 		case a < b:
 			return -1
@@ -62,6 +62,15 @@ func PlainOrder(e Entry, attribute, value string) int {
 		return 0
 	}
 	return strings.Compare(e[attribute], value)
+}
+
+// number reads a decimal number: digits with a sign before and a point within, no exponent and no words such as inf.
+func number(s string) (float64, bool) {
+	if strings.Trim(s, "+-.0123456789") != "" {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	return f, err == nil
 }
 
 // VersionOrder returns an Order that compares attribute Version of packages by deb or rpm, which compare two full versions ([epoch:]version[-release]), and all else as PlainOrder does.

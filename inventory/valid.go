@@ -135,7 +135,7 @@ func (l *Limits) validateItem(it Item) (size int, err error) {
 			return bad(UnsupportedSchemaVersion, "schema version %s is not known, the newest is %s", it.SchemaVersion, schema.Version)
 		}
 	}
-	if t, err := time.Parse(TimeFormat, it.CaptureTime); err != nil || t.Year() < 2000 || t.Year() > 2099 {
+	if t, err := time.Parse(TimeFormat, it.CaptureTime); err != nil || len(it.CaptureTime) != len(TimeFormat) || t.Year() < 2000 || t.Year() > 2099 {
 		return bad(InvalidItemContent, "the capture time has not the form 2006-01-02T15:04:05Z")
 	}
 	if len(it.ContentHash) > 256 {
@@ -172,7 +172,7 @@ func (l *Limits) validateItem(it Item) (size int, err error) {
 					return bad(InvalidItemContent, "entry %d: the type has no attribute %q", i+1, fault.Clean(k))
 				}
 				if a.DataType == Number && v != "" {
-					if _, err := strconv.ParseFloat(v, 64); err != nil {
+					if _, ok := number(v); !ok {
 						return bad(InvalidItemContent, "entry %d: %s is not a number", i+1, k)
 					}
 				}
