@@ -153,8 +153,10 @@ var signedAt = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 func clock(at time.Time) func() time.Time { return func() time.Time { return at } }
 
-func newKey(t testing.TB, name string) *openpgp.Entity {
-	e, err := openpgp.NewEntity(name, "", name+"@example.org", &packet.Config{Time: clock(signedAt), Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: 86400 * 30})
+func newKey(t testing.TB, name string) *openpgp.Entity { return newKeyAt(t, name, signedAt) }
+
+func newKeyAt(t testing.TB, name string, at time.Time) *openpgp.Entity {
+	e, err := openpgp.NewEntity(name, "", name+"@example.org", &packet.Config{Time: clock(at), Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: 86400 * 30})
 	require.NoError(t, err)
 	return e
 }
@@ -179,12 +181,16 @@ func ring(t testing.TB, armoured bool, keys ...*openpgp.Entity) io.Reader {
 }
 
 func inRelease(t testing.TB, text string, keys ...*openpgp.Entity) []byte {
+	return inReleaseAt(t, text, signedAt, keys...)
+}
+
+func inReleaseAt(t testing.TB, text string, at time.Time, keys ...*openpgp.Entity) []byte {
 	var b bytes.Buffer
 	var private []*packet.PrivateKey
 	for _, k := range keys {
 		private = append(private, k.PrivateKey)
 	}
-	w, err := clearsign.EncodeMulti(&b, private, &packet.Config{Time: clock(signedAt)})
+	w, err := clearsign.EncodeMulti(&b, private, &packet.Config{Time: clock(at)})
 	require.NoError(t, err)
 	_, err = io.WriteString(w, text)
 	require.NoError(t, err)
@@ -274,3 +280,5 @@ func TestKeyringRefuses(t *testing.T) {
 	_, err = apt.Keyring(nil, strings.NewReader("this is no keyring"))
 	require.ErrorContains(t, err, "keyring 1")
 }
+
+func sha(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
