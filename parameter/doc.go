@@ -21,8 +21,8 @@
 //
 // # Records
 //
-// Under tenant/"parameter": "head"/name has the newest version whole, so that reading it is one read of the store; "past"/name/version the older ones; "label"/name/label the version of a label;
-// "by"/index/value/name the indexes; "time"/instant/name when which was changed; "due"/instant/name/policy what Tick has to do; "count"/shard how many there are; "events" the feed; "gone"/name
-// the deletion of a name; "pending"/id what waits for a validator; "policy"/name/id resource policies; "shared"/owner/name, in the consumer's tenant, what was shared with it.
-// Names in keys begin with "/".
+// Under tenant/"parameter": "head"/name has the newest version whole, so that reading it is one read of the store; "past"/name/version the older ones; "lb"/name/hash the version of a label; a letter with a
+// hash/name the indexes; "time"/instant/name when which was changed; "due"/instant/name/policy what Tick has to do; "count"/shard how many there are; "events" the feed; "gone"/name the deletion of a name;
+// "pending"/instant/id what waits for a validator; "pol"/name/id resource policies; "sh"/owner/name, in the consumer's tenant, what was shared with it. Names in keys begin with "/". Elements are short
+// because a name of the longest must fit into a key.
 package parameter

@@ -121,7 +121,7 @@ func (s *Service) LabelParameterVersion(ctx context.Context, req LabelParameterV
 					return nil, err
 				}
 			}
-			if err := s.mark(tx, labelKey(tenant, ref.canon, l), binary.AppendUvarint(nil, n)); err != nil {
+			if err := s.mark(tx, labelKey(tenant, ref.canon, l), append(binary.AppendUvarint(nil, n), l...)); err != nil {
 				return nil, err
 			}
 			if err := s.mark(tx, byKey(tenant, byLabel, l).Str(ref.canon), nil); err != nil {

@@ -231,7 +231,7 @@ func indexed(ctx context.Context, r store.Reader, ks []key.K, lo, hi, after stri
 			if err != nil {
 				return nil, false, err
 			}
-			if last, err = lastName(it.Key, 5); err != nil {
+			if last, err = lastName(it.Key, 3); err != nil {
 				return nil, false, err
 			}
 			names = append(names, last)

@@ -38,8 +38,16 @@ type rule struct {
 	span time.Duration // Before or After
 }
 
-// id tells the policies of a parameter apart.
-func (r *rule) id(i int) string { return strconv.Itoa(i) + r.kind }
+// id tells the policies of a parameter apart: its place, and E, B (before) or N for its kind.
+func (r *rule) id(i int) string {
+	switch r.kind {
+	case Expiration:
+		return strconv.Itoa(i) + "E"
+	case ExpirationNotification:
+		return strconv.Itoa(i) + "B"
+	}
+	return strconv.Itoa(i) + "N"
+}
 
 // parsePolicies reads the member Policies (S30). No rules means that the text removes them all.
 func parsePolicies(op, text string) ([]rule, error) {

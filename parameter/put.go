@@ -385,7 +385,7 @@ func (s *Service) next(_ context.Context, op string, it *item, old *version, tot
 		}
 		v.Policies = old.Policies
 		for _, id := range old.Done {
-			if req.Policies == "" && !strings.HasSuffix(id, NoChangeNotification) {
+			if req.Policies == "" && !strings.HasSuffix(id, "N") {
 				v.Done = append(v.Done, id)
 			}
 		}
@@ -732,22 +732,27 @@ func (s *Service) erase(ctx context.Context, tx store.Tx, tenant, canon string, 
 			return err
 		}
 	}
-	var labels [][]byte
+	type entry struct {
+		key   []byte
+		label string
+	}
+	var labels []entry
 	for it, err := range tx.Scan(ctx, labelsKey(tenant, canon).Range()) {
 		if err != nil {
 			return err
 		}
-		labels = append(labels, slices.Clone(it.Key))
-	}
-	for _, k := range labels {
-		label, err := lastName(k, 4)
+		p, err := s.cfg.Codec.Open(it.Key, it.Value)
 		if err != nil {
 			return err
 		}
-		if err := tx.Delete(k); err != nil {
+		_, label, _ := decodeLabel(p)
+		labels = append(labels, entry{slices.Clone(it.Key), label})
+	}
+	for _, l := range labels {
+		if err := tx.Delete(l.key); err != nil {
 			return err
 		}
-		if err := tx.Delete(byKey(tenant, byLabel, label).Str(canon)); err != nil {
+		if err := tx.Delete(byKey(tenant, byLabel, l.label).Str(canon)); err != nil {
 			return err
 		}
 	}

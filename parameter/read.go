@@ -74,11 +74,23 @@ func (s *Service) labelled(ctx context.Context, r store.Reader, tenant, canon, l
 	if err != nil {
 		return 0, err
 	}
-	n, size := binary.Uvarint(p)
-	if size <= 0 {
+	n, was, ok := decodeLabel(p)
+	if !ok {
 		return 0, fault.New("parameter", fault.DataCorrupt, "the record of a label of parameter %s is damaged", canon)
 	}
+	if was != label {
+		return 0, nil
+	}
 	return n, nil
+}
+
+// decodeLabel reads the record of a label: the version and its text.
+func decodeLabel(p []byte) (n uint64, label string, ok bool) {
+	n, size := binary.Uvarint(p)
+	if size <= 0 {
+		return 0, "", false
+	}
+	return n, string(p[size:]), true
 }
 
 func noVersion(op string, ref *reference) error {

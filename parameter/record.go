@@ -2,6 +2,7 @@ package parameter
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -202,9 +203,11 @@ func pastsKey(tenant, canon string) key.K {
 	return root(tenant).Str("past").Str(canon)
 }
 func pastKey(tenant, canon string, n uint64) key.K { return pastsKey(tenant, canon).Uint(n) }
-func labelsKey(tenant, canon string) key.K         { return root(tenant).Str("label").Str(canon) }
-func labelKey(tenant, canon, label string) key.K   { return labelsKey(tenant, canon).Str(label) }
-func timesKey(tenant string) key.K                 { return root(tenant).Str("time") }
+func labelsKey(tenant, canon string) key.K         { return root(tenant).Str("lb").Str(canon) }
+func labelKey(tenant, canon, label string) key.K {
+	return labelsKey(tenant, canon).Str(short(label, 9))
+}
+func timesKey(tenant string) key.K { return root(tenant).Str("time") }
 func timeKey(tenant string, t time.Time, canon string) key.K {
 	return timesKey(tenant).Time(t).Str(canon)
 }
@@ -217,24 +220,29 @@ func countsKey(tenant string) key.K          { return root(tenant).Str("count") 
 func topicKey(tenant string) key.K           { return root(tenant).Str("events") }
 func pendingsKey(tenant string) key.K        { return root(tenant).Str("pending") }
 func rewrapKey(tenant string) key.K          { return root(tenant).Str("rewrap") }
-func policiesKey(tenant, canon string) key.K { return root(tenant).Str("policy").Str(canon) }
-func sharedKey(consumer string) key.K        { return root(consumer).Str("shared") }
+func policiesKey(tenant, canon string) key.K { return root(tenant).Str("pol").Str(canon) }
+func sharedKey(consumer string) key.K        { return root(consumer).Str("sh") }
 
-// byKey is the index of one value: its names stand below it in order. Values may be long and are hashed.
-func byKey(tenant, index, value string) key.K {
-	sum := sha256.Sum256([]byte(value))
-	return root(tenant).Str("by").Str(index).Str(string(sum[:12]))
+// short stands for a text in a key, where a name of the longest must still fit.
+func short(text string, bytes int) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
 
-// The indexes.
+// byKey is the index of one value: its names stand below it in order.
+func byKey(tenant, index, value string) key.K {
+	return root(tenant).Str(index + short(value, 12))
+}
+
+// The indexes, by the letter that their keys begin with.
 const (
-	byType  = "type"
-	byKeyID = "key"
-	byTier  = "tier" // Advanced only: Standard is nearly all
-	byData  = "data" // all but text
-	byTag   = "tag"  // key and value
-	byTags  = "tags" // key
-	byLabel = "label"
+	byType  = "T"
+	byKeyID = "K"
+	byTier  = "A" // Advanced only: Standard is nearly all
+	byData  = "D" // all but text
+	byTag   = "V" // key and value of a tag
+	byTags  = "G" // key of a tag
+	byLabel = "L"
 )
 
 func tagValue(k, v string) string { return k + "\x00" + v }

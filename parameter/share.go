@@ -18,6 +18,7 @@ import (
 const (
 	mostSharePolicy   = 20 << 10
 	mostSharePolicies = 10
+	mostPolicyID      = 12
 	everybody         = "*"
 )
 
@@ -166,8 +167,10 @@ func (s *Service) PutResourcePolicy(ctx context.Context, req PutResourcePolicyRe
 	case (req.PolicyID == "") != (req.PolicyHash == ""):
 		err = fault.New(op, CodePolicyInvalid, "PolicyId and PolicyHash are given together, to replace a policy, or not at all")
 	case id == "":
-		id, err = s.newID(op)
-	case len(id) > 64 || !validChars(id):
+		if id, err = s.newID(op); err == nil {
+			id = id[:mostPolicyID]
+		}
+	case len(id) > mostPolicyID || !validChars(id):
 		err = fault.New(op, CodePolicyNotFound, "there is no policy of that id")
 	}
 	if err == nil {
