@@ -158,7 +158,7 @@ func (x *Box) Open(ctx context.Context, ciphertext []byte, b Binding) (secret.Va
 }
 
 // Rewrap returns the ciphertext with its data key wrapped by the key of that id ("" is the service's primary key), its payload untouched. It opens the value before, and unwraps the new
-// wrap after, so that what it returns can be opened as surely as what it got. A ciphertext that has that very key id already comes back as it is, so that
+// wrap after, so that what it returns can be opened as surely as what it got. A ciphertext that has that very key already comes back as it is, so that
 // a rotation can be resumed.
 func (x *Box) Rewrap(ctx context.Context, ciphertext []byte, keyID string, b Binding) ([]byte, error) {
 	if err := x.usable(b); err != nil {
@@ -209,6 +209,9 @@ func (x *Box) rewrap(ctx context.Context, ciphertext []byte, keyID string, b Bin
 	h, err := header(w)
 	if err != nil {
 		return nil, err
+	}
+	if w.KeyID == old.KeyID { // "" was that key already
+		return bytes.Clone(ciphertext), nil
 	}
 	return append(h, sealed...), nil
 }

@@ -232,6 +232,28 @@ func TestOpeningAgainAsksNobody(t *testing.T) {
 	require.Zero(t, x.cache.len())
 }
 
+// TestOldDataKeysLeaveTheMemory: what is too old does not wait for being asked for again, or for being pushed out.
+func TestOldDataKeysLeaveTheMemory(t *testing.T) {
+	o, now := newOne(t), time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	x := NewBox(o, &BoxOptions{CacheFor: time.Minute, Now: func() time.Time { return now }})
+	var all [][]byte
+	for range 20 {
+		all = append(all, sealed(t, x, "v"))
+		_, err := x.Open(t.Context(), all[len(all)-1], record())
+		require.NoError(t, err)
+		now = now.Add(time.Second)
+	}
+	require.Equal(t, 20, x.cache.len())
+	now = now.Add(50 * time.Second) // ten of them have their minute behind them
+	_, err := x.Open(t.Context(), all[19], record())
+	require.NoError(t, err)
+	require.Equal(t, 9, x.cache.len())
+	now = now.Add(time.Hour)
+	_, err = x.Open(t.Context(), all[0], record())
+	require.NoError(t, err)
+	require.Equal(t, 1, x.cache.len())
+}
+
 func TestTheCacheTellsEverythingApart(t *testing.T) {
 	w := Wrapped{KeyID: "k", Data: []byte("data")}
 	seen := map[[32]byte]bool{cacheKey(w, []byte("aad")): true}

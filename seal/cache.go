@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// cache remembers ciphers of data keys for decryption: at most limit, each for at most life, the longest unused one going first.
+// cache remembers ciphers of data keys for decryption: at most limit, each for at most life, the longest unused one going first. What is too old is used no more and,
+// as long as anything is read at all, dropped within another life.
 type cache struct {
 	limit int
 	life  time.Duration
@@ -17,6 +18,7 @@ type cache struct {
 	mu    sync.Mutex
 	items map[[32]byte]*list.Element
 	order list.List // of *cached, the last used first
+	swept time.Time
 }
 
 type cached struct {
@@ -34,17 +36,43 @@ func cacheKey(w Wrapped, aad []byte) [32]byte {
 func (c *cache) get(at [32]byte) (cipher.AEAD, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.items) == 0 {
+		return nil, false
+	}
+	now := c.now()
+	c.sweep(now)
 	e, ok := c.items[at]
 	if !ok {
 		return nil, false
 	}
 	it := e.Value.(*cached)
-	if age := c.now().Sub(it.since); age < 0 || age >= c.life { // a clock that went back lengthens nothing
+	if c.old(it, now) {
 		c.drop(e)
 		return nil, false
 	}
 	c.order.MoveToFront(e)
 	return it.aead, true
+}
+
+// old reports whether an item is not to be used any more; a clock that went back lengthens nothing.
+func (c *cache) old(it *cached, now time.Time) bool {
+	age := now.Sub(it.since)
+	return age < 0 || age >= c.life
+}
+
+// sweep drops all that is old, once in a life.
+func (c *cache) sweep(now time.Time) {
+	if age := now.Sub(c.swept); age >= 0 && age < c.life {
+		return
+	}
+	c.swept = now
+	for e := c.order.Front(); e != nil; {
+		next := e.Next()
+		if c.old(e.Value.(*cached), now) {
+			c.drop(e)
+		}
+		e = next
+	}
 }
 
 func (c *cache) put(at [32]byte, aead cipher.AEAD) {

@@ -51,72 +51,85 @@ func (f *file) open() (*os.Root, error) {
 }
 
 // read returns the bytes of the file after a look at what it is.
-func (f *file) read() (raw []byte, err error) {
+func (f *file) read() (raw []byte, info fs.FileInfo, err error) {
 	root, err := f.open()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	return f.readIn(root)
 }
 
-func (f *file) readIn(root *os.Root) ([]byte, error) {
+func (f *file) readIn(root *os.Root) ([]byte, fs.FileInfo, error) {
 	before, err := root.Lstat(f.name)
 	if err != nil {
-		return nil, failed("reading the key file "+f.path(), err)
+		return nil, nil, failed("reading the key file "+f.path(), err)
 	}
 	if !before.Mode().IsRegular() {
-		return nil, fault.New("localkeys.Open", fault.Validation, "the key file %s is no regular file (%s): symbolic links and devices are refused", f.path(), before.Mode().Type())
+		return nil, nil, fault.New("localkeys.Open", fault.Validation, "the key file %s is no regular file (%s): symbolic links and devices are refused", f.path(), before.Mode().Type())
 	}
 	h, err := root.Open(f.name)
 	if err != nil {
-		return nil, failed("reading the key file "+f.path(), err)
+		return nil, nil, failed("reading the key file "+f.path(), err)
 	}
 	defer h.Close() //nolint:errcheck // it was only read
 	info, err := h.Stat()
 	switch {
 	case err != nil:
-		return nil, failed("reading the key file "+f.path(), err)
+		return nil, nil, failed("reading the key file "+f.path(), err)
 	case !os.SameFile(before, info):
-		return nil, fault.New("localkeys.Open", fault.Validation, "the key file %s was replaced while it was opened: try again, and find out who does that", f.path())
+		return nil, nil, fault.New("localkeys.Open", fault.Validation, "the key file %s was replaced while it was opened: try again, and find out who does that", f.path())
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return nil, fault.New("localkeys.Open", fault.Validation, "the key file %s can be read or written by other users (mode %04o): consider its keys stolen, or chmod 0600 it",
+		return nil, nil, fault.New("localkeys.Open", fault.Validation, "the key file %s can be read or written by other users (mode %04o): consider its keys stolen, or chmod 0600 it",
 			f.path(), info.Mode().Perm())
 	case info.Size() > maxFile:
-		return nil, damaged(f.path(), fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxFile))
+		return nil, nil, damaged(f.path(), fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxFile))
 	}
 	raw, err := io.ReadAll(io.LimitReader(h, maxFile+1))
 	if err != nil {
-		return nil, failed("reading the key file "+f.path(), err)
+		return nil, nil, failed("reading the key file "+f.path(), err)
 	}
-	return raw, nil
+	return raw, info, nil
 }
 
 // create writes a new file and never replaces one.
-func (f *file) create(raw []byte) error {
-	return f.write(raw, func(root *os.Root, temp string) error {
+func (f *file) create(raw []byte) (info fs.FileInfo, err error) {
+	err = f.write(raw, func(root *os.Root, temp string) error {
 		if err := root.Link(temp, f.name); err != nil {
 			return failed("making the key file "+f.path(), err)
 		}
-		return nil
+		info, err = root.Lstat(f.name)
+		return err
 	})
+	return info, err
 }
 
 // replace writes after in place of before; it refuses when something else is there.
-func (f *file) replace(before, after []byte) error {
-	return f.write(after, func(root *os.Root, temp string) error {
-		raw, err := f.readIn(root)
+func (f *file) replace(before, after []byte) (info fs.FileInfo, err error) {
+	err = f.write(after, func(root *os.Root, temp string) error {
+		raw, _, err := f.readIn(root)
 		if err != nil {
 			return err
 		}
 		if !bytes.Equal(raw, before) {
-			return fault.New("localkeys.Rotate", fault.Validation, "the key file %s was changed by another process: open it again", f.path())
+			return fault.New("localkeys.Rotate", fault.Validation, "the key file %s was changed by another process just now: try again", f.path())
 		}
 		if err := root.Rename(temp, f.name); err != nil {
 			return failed("replacing the key file "+f.path(), err)
 		}
-		return nil
+		info, err = root.Lstat(f.name)
+		return err
 	})
+	return info, err
+}
+
+// changed reports whether another file than that of info stands there now, or none.
+func (f *file) changed(info fs.FileInfo) (bool, error) {
+	now, err := os.Lstat(f.path())
+	if err != nil {
+		return false, failed("looking at the key file "+f.path(), err)
+	}
+	return info == nil || !os.SameFile(now, info) || !now.ModTime().Equal(info.ModTime()) || now.Size() != info.Size() || now.Mode() != info.Mode(), nil
 }
 
 // write makes a durable temporary file, has it put in place, and makes that durable.

@@ -332,20 +332,6 @@ func TestR05SymbolicLinksAreNotFollowed(t *testing.T) {
 	require.Error(t, err, "a directory")
 }
 
-func TestRotateRefusesAFileThatAnotherProcessChanged(t *testing.T) {
-	path, k := create(t, nil)
-	other, err := localkeys.Open(path, nil)
-	require.NoError(t, err)
-	id, err := other.Rotate(t.Context())
-	require.NoError(t, err)
-	_, err = k.Rotate(t.Context())
-	require.ErrorContains(t, err, "another process")
-	again, err := localkeys.Open(path, nil)
-	require.NoError(t, err)
-	require.Equal(t, id, again.Primary())
-	require.Len(t, again.Generations(), 2)
-}
-
 // TestManyRotateAtOnce: whatever wins, no key that was promised is lost.
 func TestManyRotateAtOnce(t *testing.T) {
 	path, _ := create(t, nil)

@@ -15,7 +15,11 @@
 // key carries a check value, and the whole a MAC under its primary key, so that a wrong passphrase, a truncated or a damaged file is an error at the start and not at the
 // first secret. It is replaced by writing a temporary file, syncing it, renaming it and syncing the directory: a crash leaves the old file or the new one.
 //
-// With a passphrase (of a person, or the content of a systemd credential) the keys are encrypted by AES-256-GCM under PBKDF2-HMAC-SHA-256 of it. Without one, whoever can read the file has the keys.
+// A change by another process, such as a rotation by an operator's tool, is noticed before the next key is wrapped and when a key id is not known: the file is read again. It must be the successor of
+// the file that was open, with a key in common and the same protection. Where it is gone, damaged or another, nothing is wrapped any more, since what is wrapped now could not be read
+// after the next start; what was wrapped before can still be unwrapped.
+//
+// With a passphrase (of a person, or the content of a systemd credential: see Credential) the keys are encrypted by AES-256-GCM under PBKDF2-HMAC-SHA-256 of it. Without one, whoever can read the file has the keys.
 //
 // # Wrapped keys
 //
@@ -32,7 +36,10 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +71,7 @@ type Keys struct {
 	now   func() time.Time
 	mu    sync.RWMutex // guards what follows, and changes of the file
 	state state
+	seen  fs.FileInfo // of the file that the state is of
 	aeads map[string]cipher.AEAD
 }
 
@@ -89,10 +97,11 @@ func Open(path string, o *Options) (*Keys, error) {
 	if k.now == nil {
 		k.now = time.Now
 	}
-	raw, err := f.read()
+	raw, info, err := f.read()
 	if err != nil {
 		return nil, err
 	}
+	k.seen = info
 	if k.state, err = decode(raw, o.Passphrase); err != nil {
 		return nil, damaged(path, err)
 	}
@@ -120,7 +129,7 @@ func Create(path string, o *Options) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.create(raw); err != nil {
+	if k.seen, err = f.create(raw); err != nil {
 		return nil, err
 	}
 	return k, k.prepare()
@@ -143,14 +152,61 @@ func (k *Keys) prepare() error {
 // Format writes the path of the file, whatever the verb: no formatter comes to the keys.
 func (k *Keys) Format(f fmt.State, _ rune) { fmt.Fprint(f, "localkeys:"+k.file.path()) } //nolint:errcheck // fmt.State never fails
 
-// Primary returns the id of the primary key.
+// refresh reads the file again if another process changed it.
+func (k *Keys) refresh(op string) error {
+	k.mu.RLock()
+	changed, err := k.file.changed(k.seen)
+	k.mu.RUnlock()
+	if err == nil && !changed {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refreshLocked(op)
+}
+
+func (k *Keys) refreshLocked(op string) error {
+	changed, err := k.file.changed(k.seen)
+	if err != nil {
+		return fault.New(op, fault.ServiceUnavailable, "nothing is sealed until the key file is back, since it could not be read after the next start: %w", err)
+	}
+	if !changed {
+		return nil
+	}
+	raw, info, err := k.file.read()
+	if err != nil {
+		return fault.New(op, fault.ServiceUnavailable, "the key file was changed by another process: %w", err)
+	}
+	next, err := decodeAs(raw, k.state.guard)
+	if err != nil {
+		return damaged(k.file.path(), err)
+	}
+	if !slices.ContainsFunc(next.keys, func(g generation) bool {
+		return slices.ContainsFunc(k.state.keys, func(o generation) bool { return o.id == g.id && o.key.Equal(g.key) })
+	}) {
+		return damaged(k.file.path(), errors.New("another key file was put in its place: it has no key in common with the one that was open"))
+	}
+	k.state, k.seen = next, info
+	return k.prepare()
+}
+
+// Reload reads the file again if another process changed it, as happens by itself before a key is wrapped: for programs that want to tell of a rotation, or of damage, at once.
+// An error leaves the keys as they are.
+func (k *Keys) Reload(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap("localkeys.Reload", err)
+	}
+	return k.refresh("localkeys.Reload")
+}
+
+// Primary returns the id of the primary key, as the file was when it was last read.
 func (k *Keys) Primary() string {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.state.primary
 }
 
-// Generations returns all keys, the oldest first.
+// Generations returns all keys, the oldest first, as the file was when it was last read.
 func (k *Keys) Generations() []Generation {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -161,11 +217,14 @@ func (k *Keys) Generations() []Generation {
 	return out
 }
 
-// Rotate adds a new key, makes it primary, and returns its id once the file is durable. What is wrapped by older keys stays readable; rewrap it with seal.Box.Rewrap. A file that another process
-// changed since it was opened is an error, and stays as it is.
+// Rotate adds a new key, makes it primary, and returns its id once the file is durable. What is wrapped by older keys stays readable; rewrap it with seal.Box.Rewrap. What another process changed
+// in the file is taken in before.
 func (k *Keys) Rotate(ctx context.Context) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := k.refreshLocked("localkeys.Rotate"); err != nil {
+		return "", err
+	}
 	if len(k.state.keys) >= maxKeys {
 		return "", fault.New("localkeys.Rotate", fault.Validation, "the key file has %d keys: remove those that nothing is wrapped by", maxKeys)
 	}
@@ -180,6 +239,9 @@ func (k *Keys) Rotate(ctx context.Context) (string, error) {
 func (k *Keys) Remove(ctx context.Context, id string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := k.refreshLocked("localkeys.Remove"); err != nil {
+		return err
+	}
 	next, err := k.state.without(id)
 	if err != nil {
 		return err
@@ -199,10 +261,11 @@ func (k *Keys) change(ctx context.Context, op string, next state) error {
 	if err != nil {
 		return err
 	}
-	if err := k.file.replace(before, after); err != nil {
+	info, err := k.file.replace(before, after)
+	if err != nil {
 		return err
 	}
-	k.state = next
+	k.state, k.seen = next, info
 	return k.prepare()
 }
 
@@ -210,6 +273,9 @@ func (k *Keys) change(ctx context.Context, op string, next state) error {
 func (k *Keys) WrapKey(ctx context.Context, keyID string, key, aad []byte) (seal.Wrapped, error) {
 	if err := ctx.Err(); err != nil {
 		return seal.Wrapped{}, fault.Wrap("localkeys.WrapKey", err)
+	}
+	if err := k.refresh("localkeys.WrapKey"); err != nil {
+		return seal.Wrapped{}, err
 	}
 	k.mu.RLock()
 	if keyID == "" {
@@ -233,6 +299,11 @@ func (k *Keys) UnwrapKey(ctx context.Context, w seal.Wrapped, aad []byte) ([]byt
 	k.mu.RLock()
 	a, ok := k.aeads[w.KeyID]
 	k.mu.RUnlock()
+	if !ok && validID(w.KeyID) && k.refresh("localkeys.UnwrapKey") == nil {
+		k.mu.RLock()
+		a, ok = k.aeads[w.KeyID]
+		k.mu.RUnlock()
+	}
 	if !ok {
 		return nil, unknown("localkeys.UnwrapKey", w.KeyID)
 	}

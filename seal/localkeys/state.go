@@ -183,6 +183,30 @@ func mac(s state, f fileJSON) []byte {
 
 // decode reads what encode rendered and nothing else.
 func decode(raw []byte, passphrase secret.Value) (state, error) {
+	return decodeBy(raw, func(g *guardJSON) (*guard, error) {
+		switch {
+		case g == nil && !passphrase.IsZero():
+			return nil, errors.New("a passphrase was given and the file is not protected by one: either it is another file, or leave the passphrase out")
+		case g == nil:
+			return nil, nil
+		case passphrase.IsZero():
+			return nil, errors.New("it is protected by a passphrase and none was given")
+		}
+		return openGuard(passphrase, g.Salt, g.Iterations)
+	})
+}
+
+// decodeAs is decode for a file that was open before: its protection must be the same still, since the passphrase is not kept.
+func decodeAs(raw []byte, old *guard) (state, error) {
+	return decodeBy(raw, func(g *guardJSON) (*guard, error) {
+		if (g == nil) != (old == nil) || g != nil && (g.Iterations != old.iterations || !bytes.Equal(g.Salt, old.salt)) {
+			return nil, errors.New("its protection was changed: open it again, with the passphrase that it has now")
+		}
+		return old, nil
+	})
+}
+
+func decodeBy(raw []byte, protection func(g *guardJSON) (*guard, error)) (state, error) {
 	var f fileJSON
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -195,18 +219,12 @@ func decode(raw []byte, passphrase secret.Value) (state, error) {
 		return s, fmt.Errorf("its format is %q, and this program reads %q", fault.Clean(f.Format), formatName)
 	case len(f.Keys) == 0 || len(f.Keys) > maxKeys:
 		return s, fmt.Errorf("it holds %d keys, not 1 to %d", len(f.Keys), maxKeys)
-	case f.Protection == nil && !passphrase.IsZero():
-		return s, errors.New("a passphrase was given and the file is not protected by one: either it is another file, or leave the passphrase out")
-	case f.Protection != nil && passphrase.IsZero():
-		return s, errors.New("it is protected by a passphrase and none was given")
 	case f.Protection != nil && f.Protection.KDF != kdfName:
 		return s, fmt.Errorf("its key derivation is %q, and this program knows %q", fault.Clean(f.Protection.KDF), kdfName)
 	}
-	if f.Protection != nil {
-		var err error
-		if s.guard, err = openGuard(passphrase, f.Protection.Salt, f.Protection.Iterations); err != nil {
-			return s, err
-		}
+	var err error
+	if s.guard, err = protection(f.Protection); err != nil {
+		return s, err
 	}
 	s.primary = f.Primary
 	primary := false

@@ -167,6 +167,60 @@ func boxSplice(t T, s Subject) {
 	}
 }
 
+// fields splits a ciphertext as the format of package seal has it: magic, key id, wrapped data key, nonce, payload with tag.
+func fields(t T, c []byte) [5][]byte {
+	t.Helper()
+	text := func(at int) int {
+		if at+2 > len(c) {
+			t.Fatalf("a ciphertext is not of the format: it ends within a length")
+		}
+		return at + 2 + int(c[at])<<8 + int(c[at+1])
+	}
+	id := text(4)
+	data := text(id)
+	if data+tail > len(c) {
+		t.Fatalf("a ciphertext is not of the format: it ends within its header")
+	}
+	return [5][]byte{c[:4], c[4:id], c[id:data], c[data : data+12], c[data+12:]}
+}
+
+func boxHeader(t T, s Subject) {
+	value, other := []byte("value"), base()
+	other.Name = "/db/passwore"
+	names := [...]string{1: "key id", 2: "wrapped data key", 3: "nonce", 4: "payload"}
+	for _, pair := range []struct {
+		what   string
+		id     [2]string
+		record [2]seal.Binding
+	}{
+		{"two records", [2]string{s.Keys.IDs[0], s.Keys.IDs[0]}, [2]seal.Binding{base(), other}},
+		{"two generations", [2]string{s.Keys.IDs[0], s.Keys.IDs[1]}, [2]seal.Binding{base(), base()}},
+		{"two records and generations", [2]string{s.Keys.IDs[0], s.Keys.IDs[1]}, [2]seal.Binding{base(), other}},
+		{"two values", [2]string{s.Keys.IDs[0], s.Keys.IDs[0]}, [2]seal.Binding{base(), base()}},
+	} {
+		whole := [2][]byte{mustSeal(t, s, pair.id[0], pair.record[0], value), mustSeal(t, s, pair.id[1], pair.record[1], value)}
+		for i := range names {
+			for n := range 2 {
+				mine, theirs := fields(t, whole[n]), fields(t, whole[1-n])
+				if i == 0 || bytes.Equal(mine[i], theirs[i]) {
+					continue
+				}
+				mine[i] = theirs[i]
+				mixed := bytes.Join(mine[:], nil)
+				for warm := range 2 {
+					if warm == 0 {
+						s.Forget()
+					}
+					closed(t, s, mixed, pair.record[0], "a ciphertext with the "+names[i]+" of another, of "+pair.what)
+					closed(t, s, mixed, pair.record[1], "a ciphertext with the "+names[i]+" of another, of "+pair.what)
+					mustOpen(t, s, whole[0], pair.record[0], value)
+					mustOpen(t, s, whole[1], pair.record[1], value)
+				}
+			}
+		}
+	}
+}
+
 func boxFlip(t T, s Subject) {
 	c := mustSeal(t, s, "", base(), []byte("value"))
 	for warm := range 2 {
@@ -235,6 +289,54 @@ func boxRewrap(t T, s Subject) {
 	d[len(d)-1] ^= 1
 	if _, err := s.Rewrap(background(), d, from, base()); !errors.Is(err, seal.ErrTampered) {
 		t.Errorf("rewrapping a changed ciphertext gave %v, want ErrTampered", err)
+	}
+}
+
+func boxRotate(t T, s Subject) {
+	if s.Keys.Rotate == nil {
+		t.Skip("SKIPPED: these keys cannot be rotated by the suite")
+	}
+	value := []byte("value")
+	id := func(c []byte) string {
+		got, err := seal.KeyID(c)
+		if err != nil {
+			t.Fatalf("KeyID: %v", err)
+		}
+		return got
+	}
+	old := mustSeal(t, s, "", base(), value)
+	to, err := s.Keys.Rotate(background())
+	if err != nil {
+		t.Fatalf("rotating: %v", err)
+	}
+	s.Forget()
+	mustOpen(t, s, old, base(), value)
+	now := mustSeal(t, s, "", base(), value)
+	if id(now) != to || id(old) == to {
+		t.Fatalf("after a rotation from %q to %q a new value has the key %q", id(old), to, id(now))
+	}
+	mustOpen(t, s, now, base(), value)
+	moved := old
+	for range 2 { // the second time there is nothing to do
+		before := moved
+		if moved, err = s.Rewrap(background(), moved, "", base()); err != nil {
+			t.Fatalf("rewrapping for the primary key: %v", err)
+		}
+		if id(moved) != to || id(before) == to && !bytes.Equal(moved, before) {
+			t.Fatalf("rewrapping from %q for the primary key %q gave the key %q, or a value that was done already was changed", id(before), to, id(moved))
+		}
+	}
+	if s.Keys.Lose == nil {
+		return
+	}
+	if err := s.Keys.Lose(background(), id(old)); err != nil {
+		t.Fatalf("losing %q: %v", id(old), err)
+	}
+	s.Forget()
+	mustOpen(t, s, now, base(), value)
+	mustOpen(t, s, moved, base(), value)
+	if _, err := s.Open(background(), old, base()); !errors.Is(err, seal.ErrKeyNotFound) {
+		t.Errorf("opening what a lost key sealed gave %v, want ErrKeyNotFound", err)
 	}
 }
 

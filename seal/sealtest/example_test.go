@@ -19,5 +19,5 @@ func Example() {
 	}
 	_ = test
 	fmt.Println(len(sealtest.WrapperCases()), "rules of wrappers,", len(sealtest.BoxCases()), "of boxes")
-	// Output: 12 rules of wrappers, 12 of boxes
+	// Output: 12 rules of wrappers, 14 of boxes
 }

@@ -111,10 +111,12 @@ func BoxCases() []BoxCase {
 		{"S-BIND", "each field of the binding counts", boxBind},
 		{"S-SWAP", "no ciphertext opens in the place of another (T-SWAP)", boxSwap},
 		{"S-SPLICE", "header and payload of two ciphertexts do not combine", boxSplice},
+		{"S-HEADER", "key id, wrapped data key and nonce of two records, generations or values cannot be exchanged", boxHeader},
 		{"S-FLIP", "a ciphertext with any bit changed does not open", boxFlip},
 		{"S-LENGTH", "a ciphertext that was cut or lengthened does not open", boxLength},
 		{"S-KEYID", "the key id that is written is the key that was used", boxKeyID},
 		{"S-REWRAP", "rewrapping changes the key and not the payload, and binds as before", boxRewrap},
+		{"S-ROTATE", "after a rotation old values open, new ones have the new key, and rewrapped ones outlive the old key", boxRotate},
 		{"S-CANCEL", "an ended ctx ends every method", boxCancel},
 		{"S-LOST", "a lost key takes only its own values along", boxLost},
 	}

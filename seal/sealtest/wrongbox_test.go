@@ -114,7 +114,7 @@ var wrongBoxes = []struct {
 			return out, err
 		}
 	}},
-	{"seals anew instead of rewrapping", []string{"S-REWRAP"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
+	{"seals anew instead of rewrapping", []string{"S-REWRAP", "S-ROTATE"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
 		f.rewrap = func(ctx context.Context, c []byte, id string, b seal.Binding) ([]byte, error) {
 			v, err := x.Open(ctx, c, b)
 			if err != nil {
@@ -127,7 +127,7 @@ var wrongBoxes = []struct {
 			return out[0], nil
 		}
 	}},
-	{"remembers values by ciphertext alone", []string{"S-BIND", "S-SWAP", "S-CANCEL", "S-REWRAP"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
+	{"remembers values by ciphertext alone", []string{"S-BIND", "S-SWAP", "S-CANCEL", "S-REWRAP", "S-ROTATE"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
 		known := map[string]secret.Value{}
 		f.open = func(ctx context.Context, c []byte, b seal.Binding) (secret.Value, error) {
 			if v, ok := known[string(c)]; ok {
@@ -138,6 +138,51 @@ var wrongBoxes = []struct {
 				known[string(c)] = v
 			}
 			return v, err
+		}
+	}},
+	{"opens by whatever key fits, not by the one that is named", []string{"S-HEADER", "S-FLIP"}, func(x sealtest.Box, f *faulty, k sealtest.Keys) {
+		f.open = func(ctx context.Context, c []byte, b seal.Binding) (secret.Value, error) {
+			v, err := x.Open(ctx, c, b)
+			if named, kerr := seal.KeyID(c); err != nil && kerr == nil {
+				for _, id := range k.IDs {
+					if len(id) != len(named) {
+						continue
+					}
+					d := append(append(bytes.Clone(c[:6]), id...), c[6+len(named):]...)
+					if v, err := x.Open(ctx, d, b); err == nil {
+						return v, nil
+					}
+				}
+			}
+			return v, err
+		}
+	}},
+	{"rewraps what is done already", []string{"S-ROTATE"}, func(x sealtest.Box, f *faulty, k sealtest.Keys) {
+		f.rewrap = func(ctx context.Context, c []byte, id string, b seal.Binding) ([]byte, error) {
+			if id != "" {
+				return x.Rewrap(ctx, c, id, b)
+			}
+			named, err := seal.KeyID(c)
+			if err != nil {
+				return nil, err
+			}
+			for _, other := range k.IDs { // away and back
+				if other != named {
+					if c, err = x.Rewrap(ctx, c, other, b); err != nil {
+						return nil, err
+					}
+					break
+				}
+			}
+			return x.Rewrap(ctx, c, id, b)
+		}
+	}},
+	{"does not rewrap for the primary key", []string{"S-ROTATE"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
+		f.rewrap = func(ctx context.Context, c []byte, id string, b seal.Binding) ([]byte, error) {
+			if id == "" {
+				return c, nil
+			}
+			return x.Rewrap(ctx, c, id, b)
 		}
 	}},
 	{"does not look at ctx", []string{"S-CANCEL"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
@@ -197,7 +242,7 @@ var wrongBoxes = []struct {
 			return x.Seal(ctx, id, b, p, n)
 		}
 	}},
-	{"keeps values of lost keys", []string{"S-LOST"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
+	{"keeps values of lost keys", []string{"S-LOST", "S-ROTATE"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
 		kept := map[string]secret.Value{}
 		f.seal = func(ctx context.Context, id string, b seal.Binding, p []byte, n int) ([][]byte, error) {
 			c, err := x.Seal(ctx, id, b, p, n)
@@ -214,7 +259,7 @@ var wrongBoxes = []struct {
 			return v, err
 		}
 	}},
-	{"takes the payload of another value of the record", []string{"S-SPLICE"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
+	{"takes the payload of another value of the record", []string{"S-SPLICE", "S-HEADER"}, func(x sealtest.Box, f *faulty, _ sealtest.Keys) {
 		// As if one data key served all: the payload decides, whatever header stands before it.
 		whole := map[string][]byte{}
 		tail := func(c []byte) string { return string(c[max(0, len(c)-33):]) }
