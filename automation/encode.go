@@ -60,7 +60,7 @@ func Decode(b []byte) (*Execution, error) {
 	for i := range x.Steps {
 		x.Steps[i].Inputs, x.Steps[i].Outputs = settle(x.Steps[i].Inputs), settle(x.Steps[i].Outputs)
 	}
-	if x.Loop != nil {
+	if x.Loop != nil && x.Loop.Items != nil {
 		l, _ := plain(x.Loop.Items)
 		x.Loop.Items, _ = l.([]any)
 	}

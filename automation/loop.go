@@ -104,7 +104,7 @@ func (r *run) iterate() {
 	again := l.Iteration < l.Most
 	if r.explore {
 		again = l.Iteration < exploredIterations
-	} else if l.Items != nil {
+	} else if r.step(&x.Steps[i]).until == nil {
 		again = again && l.Iteration < len(l.Items)
 	} else {
 		ok, err := r.holds(r.step(&x.Steps[i]).until)

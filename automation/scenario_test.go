@@ -170,7 +170,13 @@ func short(d time.Duration) string {
 	if d >= 24*time.Hour && d%(24*time.Hour) == 0 {
 		return strconv.Itoa(int(d/(24*time.Hour))) + "d"
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(s, "m0s")+map[bool]string{true: "m", false: ""}[strings.HasSuffix(s, "m0s")], "h0m")
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 var eventArg = regexp.MustCompile(`(\w+)=("[^"]*"|\S+)`)

@@ -126,7 +126,7 @@ func Strings(v any) []string {
 // typed gives a value the type that an output declares (A9). Numbers and booleans may come as their text and become text, as AWS's services answer
 // either way; nothing else is converted (A8): a list does not become a string's only item, nor a string a list.
 func typed(v any, t document.ParameterType) (any, error) {
-	bad := fmt.Errorf("it is a %s, not a %s", kindOf(v), t)
+	bad := fmt.Errorf("it is %s, not %s", withArticle(kindOf(v)), withArticle(string(t)))
 	if v == nil {
 		return nil, errors.New("it is null")
 	}
@@ -226,4 +226,12 @@ func cloneMap(m map[string]any) map[string]any {
 		out[k] = clone(v)
 	}
 	return out
+}
+
+// withArticle puts a or an before the name of a kind.
+func withArticle(s string) string {
+	if s != "" && strings.ContainsRune("AEIOaeio", rune(s[0])) {
+		return "an " + s
+	}
+	return "a " + s
 }

@@ -76,7 +76,7 @@ func assignable(v any, t document.ParameterType) error {
 		}
 	}
 	if !ok {
-		return fmt.Errorf("it is a %s, not a %s", kindOf(v), t)
+		return fmt.Errorf("it is %s, not %s", withArticle(kindOf(v)), withArticle(string(t)))
 	}
 	return nil
 }

@@ -89,5 +89,7 @@ func (r *run) woken(i int) {
 		r.finish(i, Success, nil)
 		return
 	}
-	r.askProperty(i)
+	if rec.Deadline.IsZero() || rec.Deadline.After(r.now) { // else that is next
+		r.askProperty(i)
+	}
 }
