@@ -173,6 +173,7 @@ func (q *snapshot) count(ctx context.Context, op string, sel *selection, chosen 
 	type partial struct {
 		values map[string][]string // by type
 		set    *roaring.Bitmap     // nil: all nodes
+		n      uint64
 	}
 	rows := []partial{{values: map[string][]string{}, set: chosen}}
 	for _, typ := range types {
@@ -218,6 +219,12 @@ func (q *snapshot) count(ctx context.Context, op string, sel *selection, chosen 
 		}
 		var next []partial
 		for _, t := range tuples {
+			if len(types) == 1 && chosen == nil { // nothing to intersect: a number is enough
+				if n := t.set.count(); n > 0 {
+					next = append(next, partial{values: map[string][]string{typ: t.values}, n: n})
+				}
+				continue
+			}
 			var set *roaring.Bitmap
 			if len(t.set.bms) == 1 && len(t.set.few) == 0 {
 				set = t.set.bms[0]
@@ -232,17 +239,19 @@ func (q *snapshot) count(ctx context.Context, op string, sel *selection, chosen 
 				if both.IsEmpty() {
 					continue
 				}
-				if len(next) >= most {
-					return nil, fault.New(op, inventory.InvalidAggregator, "the answer would have more than %d rows: give filters, or fewer expressions", mostRows)
+				if len(next) > most {
+					break
 				}
 				values := map[string][]string{typ: t.values}
 				for k, v := range r.values {
 					values[k] = v
 				}
-				next = append(next, partial{values: values, set: both})
+				next = append(next, partial{values: values, set: both, n: both.GetCardinality()})
 			}
 		}
-		rows = next
+		if rows = next; len(rows) > most {
+			return nil, fault.New(op, inventory.InvalidAggregator, "the answer would have more than %d rows: give filters, or fewer expressions", mostRows)
+		}
 	}
 	keys := make([][]string, len(rows))
 	order := make([]int, len(rows))
@@ -260,7 +269,7 @@ func (q *snapshot) count(ctx context.Context, op string, sel *selection, chosen 
 		for j, n := range names {
 			e[n] = keys[i][j]
 		}
-		e["Count"] = count(rows[i].set.GetCardinality())
+		e["Count"] = count(rows[i].n)
 		out = append(out, e)
 	}
 	return out, nil

@@ -600,6 +600,33 @@ func (g *gather) union() *roaring.Bitmap {
 	return out
 }
 
+// count returns how many nodes the union has, without making it where that can be helped.
+func (g *gather) count() uint64 {
+	slices.Sort(g.few)
+	g.few = slices.Compact(g.few)
+	more := func(in ...*roaring.Bitmap) (n uint64) {
+	few:
+		for _, o := range g.few {
+			for _, b := range in {
+				if b.Contains(o) {
+					continue few
+				}
+			}
+			n++
+		}
+		return n
+	}
+	switch len(g.bms) {
+	case 0:
+		return uint64(len(g.few))
+	case 1:
+		return g.bms[0].GetCardinality() + more(g.bms[0])
+	case 2:
+		return g.bms[0].OrCardinality(g.bms[1]) + more(g.bms...)
+	}
+	return g.union().GetCardinality()
+}
+
 // nodes returns the set of nodes that have the entry now, tail included. It is not to be changed.
 func (q *snapshot) nodes(ctx context.Context, typ string, e *entry, tail *change) (nodeSet, error) {
 	n, err := q.folded(ctx, typ, e)

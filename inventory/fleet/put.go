@@ -257,7 +257,7 @@ func merge(a, b []uint32) []uint32 {
 	return slices.Compact(out)
 }
 
-// resolve checks deltas against what the node has, as inventory.Delta.Apply does, and finds the numbers of what they take away. What does not fit is to be sent in full.
+// resolve checks deltas against what the node has, by the rules of inventory.Delta.Apply, and finds the numbers of what they take away. What does not fit is to be sent in full.
 func (s *Service) resolve(ctx context.Context, op, tenant, node string, reports []*report) error {
 	if !slices.ContainsFunc(reports, func(r *report) bool { return r.Delta != nil }) {
 		return nil
@@ -285,28 +285,29 @@ func (s *Service) resolve(ctx context.Context, op, tenant, node string, reports 
 			if err != nil {
 				return err
 			}
-			base := make([]inventory.Entry, 0, len(entries))
-			byHash := make(map[string]uint32, len(entries))
+			leaves := make(map[string]bool, len(rep.Delta.Removed))
+			for _, hash := range rep.Delta.Removed {
+				leaves[hash] = true
+			}
+			after := make([]inventory.Entry, 0, len(entries)+len(rep.Delta.Added))
 			rep.gone = nil
+			removed := 0
 			for _, e := range entries {
 				if isMarker(e.canon) {
 					rep.gone = append(rep.gone, e.id)
 					continue
 				}
 				a, _ := attributes(e.canon)
-				base = append(base, a)
-				byHash[inventory.EntryHash(a)] = e.id
-			}
-			if _, err := rep.Delta.Apply(base, it.Hash, rep.ContentHash); err != nil {
-				return fault.Wrap(op, err)
-			}
-			for _, hash := range rep.Delta.Removed {
-				id, ok := byHash[hash]
-				if !ok {
-					return mismatch(op, node, rep.TypeName)
+				if len(leaves) > removed && leaves[inventory.EntryHash(a)] {
+					rep.gone = append(rep.gone, e.id)
+					removed++
+					continue
 				}
-				delete(byHash, hash)
-				rep.gone = append(rep.gone, id)
+				after = append(after, a)
+			}
+			after = append(after, rep.Delta.Added...)
+			if removed != len(rep.Delta.Removed) || inventory.ContentHash(after) != rep.ContentHash {
+				return mismatch(op, node, rep.TypeName)
 			}
 			slices.Sort(rep.gone)
 			for _, id := range rep.ids {
