@@ -115,6 +115,39 @@ func TestConnectionCutAroundCommit(t *testing.T) {
 	}
 }
 
+// TestACommitThatArrivesLateChangesNothing: the message of a commit is held up on its way until its sender, who thought it lost, has committed again and
+// another has overwritten that.
+func TestACommitThatArrivesLateChangesNothing(t *testing.T) {
+	srv := server(t)
+	px := newProxy(t, srv, 0)
+	px.release = make(chan struct{})
+	name := fresh()
+	direct, slow := openOn(t, pool(t), name, patient()), openOn(t, px.pool(t, srv, "fleet"), name, patient())
+	put := func(s store.Store, v string) {
+		require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error { return tx.Put([]byte("k"), []byte(v)) }))
+	}
+	put(slow, "first")
+	var armed atomic.Bool
+	px.harm = func(int64) string {
+		if armed.CompareAndSwap(true, false) {
+			return "late"
+		}
+		return ""
+	}
+	for i := range int64(times(3, 100)) {
+		armed.Store(true)
+		put(slow, "old")
+		put(direct, "new")
+		px.release <- struct{}{}
+		require.Eventually(t, func() bool { return px.delivered.Load() == i+1 }, 20*time.Second, time.Millisecond)
+		require.NoError(t, direct.View(t.Context(), func(ctx context.Context, r store.Reader) error {
+			v, err := r.Get(ctx, []byte("k"))
+			require.Equal(t, "new", string(v))
+			return err
+		}))
+	}
+}
+
 // TestOutcomeThatCannotBeLearnt: the server dies with the answer and stays away.
 func TestOutcomeThatCannotBeLearnt(t *testing.T) {
 	srv := fsynced(t)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,17 +26,22 @@ type proxy struct {
 	harm    func(n int64) string // what to do to the n-th commit: "", "drop", "swallow", "late"
 	after   func()               // called after a "swallow", before the connection is cut
 	harmed  atomic.Int64
-	late    sync.WaitGroup
+
+	release   chan struct{} // lets a "late" message go on; nil: after a moment
+	delivered atomic.Int64  // "late" messages that the server has dealt with
 }
 
 // commitMark is in every message that commits: the channel that it notifies.
 var commitMark = []byte("fw_")
 
+// readyForQuery ends the answer to a message.
+var readyForQuery = []byte("Z\x00\x00\x00\x05")
+
 func newProxy(tb testing.TB, srv *pgtest.Server, delay time.Duration) *proxy {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
 	p := &proxy{ln: ln, to: srv.Socket(), delay: delay}
-	tb.Cleanup(func() { ln.Close(); p.late.Wait() })
+	tb.Cleanup(func() { ln.Close() })
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -70,12 +74,20 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var swallow atomic.Bool
+	var swallow, late atomic.Bool
+	answered := make(chan struct{}, 1)
 	go func() {
 		defer client.Close()
 		pump(p.delay, server, func(b []byte) error {
+			if late.Load() {
+				if bytes.Contains(b, readyForQuery) {
+					answered <- struct{}{}
+					return io.EOF
+				}
+				return nil
+			}
 			if swallow.Load() {
-				return io.EOF // the answer to a commit goes nowhere
+				return nil // the answer to a commit goes nowhere
 			}
 			_, err := client.Write(b)
 			return err
@@ -101,10 +113,19 @@ func (p *proxy) serve(client net.Conn) {
 				return err
 			case "late":
 				p.harmed.Add(1)
+				late.Store(true)
 				client.Close()
-				time.Sleep(40 * time.Millisecond) // its sender has found out meanwhile what became of it
+				if p.release == nil {
+					time.Sleep(40 * time.Millisecond) // its sender has found out meanwhile what became of it
+				} else {
+					<-p.release
+				}
 				_, _ = server.Write(b)
-				time.Sleep(20 * time.Millisecond)
+				select {
+				case <-answered:
+				case <-time.After(10 * time.Second):
+				}
+				p.delivered.Add(1)
 				return io.EOF
 			}
 		}
