@@ -1,0 +1,19 @@
+package gather
+
+import (
+	"context"
+	"strings"
+
+	"github.com/fleetwright/fleetwright/inventory"
+)
+
+// What tests look at from outside.
+var (
+	ParseSnaps = parseSnaps
+	ParseUnits = parseUnits
+)
+
+func ReadDpkg(text string) (all []inventory.Entry, err error) {
+	err = readDpkg(context.Background(), strings.NewReader(text), false, func(e inventory.Entry) { all = append(all, e) })
+	return all, err
+}
