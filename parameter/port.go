@@ -40,6 +40,7 @@ type ExportRequest struct {
 	Format Format
 	// Passphrase encrypts the values of SecureStrings; without one they are left out.
 	Passphrase secret.Value
+	Rounds     int // of deriving a key from it; 0 is 600,000. Fewer than that are for tests and for passphrases that are random keys
 }
 
 // ExportResult is an export.
@@ -89,7 +90,13 @@ func (s *Service) Export(ctx context.Context, req ExportRequest) (out ExportResu
 	}
 	var locker *locker
 	if !req.Passphrase.IsZero() {
-		if locker, err = newLocker(op, req.Passphrase, nil, lockIterations); err != nil {
+		if req.Rounds == 0 {
+			req.Rounds = lockIterations
+		}
+		if req.Rounds < 1 || req.Rounds > mostIterations {
+			return out, fault.New(op, fault.Validation, "Rounds is %d; it is 1 to %d", req.Rounds, mostIterations)
+		}
+		if locker, err = newLocker(op, req.Passphrase, nil, req.Rounds); err != nil {
 			return out, err
 		}
 	}

@@ -596,7 +596,7 @@ func (s *Service) settle(ctx context.Context, op, tenant string, items []*item, 
 			case it.put != nil && h.Write == id:
 				made = true
 				return nil
-			case it.put != nil && h.Version < uint64(it.result.Version):
+			case it.put != nil && (h.Version < uint64(it.result.Version) || it.seen != nil && h.Write == it.seen.Write):
 				lost = true
 				return nil
 			case it.put != nil:
