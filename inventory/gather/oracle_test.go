@@ -152,8 +152,8 @@ func TestProcessorsAgainstLscpu(t *testing.T) {
 }
 
 func TestMachineAgainstFacter(t *testing.T) {
-	if os.Getenv("FLEETWRIGHT_LONG") == "" {
-		t.Skip("SKIPPED: facter needs more than a second; set FLEETWRIGHT_LONG=1")
+	if testing.Short() {
+		t.Skip("SKIPPED: facter needs up to a second")
 	}
 	var facts struct {
 		Processors struct {
@@ -220,4 +220,56 @@ func TestFilesAgainstFind(t *testing.T) {
 		slices.Sort(got)
 		require.Equal(t, want, got)
 	}
+}
+
+// V5, by the real tool: a package that was removed but not purged, one that was purged, one for another architecture, in a tree of their own.
+func TestRemovedPackagesAgainstDpkg(t *testing.T) {
+	for _, name := range []string{"dpkg", "dpkg-deb", "dpkg-query"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("SKIPPED: %s is not installed here", name)
+		}
+	}
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	for _, d := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, d), 0o755))
+	}
+	for _, f := range []string{"status", "available"} {
+		require.NoError(t, os.WriteFile(filepath.Join(root, "var/lib/dpkg", f), nil, 0o644))
+	}
+	run := func(name string, args ...string) string {
+		cmd := exec.Command(name, args...)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Skipf("SKIPPED: %s does not work here: %v: %s", name, err, out)
+		}
+		return string(out)
+	}
+	dpkg := func(args ...string) {
+		run("dpkg", append([]string{"--root=" + root, "--log=" + filepath.Join(dir, "log"), "--force-not-root", "--force-script-chrootless", "--force-architecture", "--force-depends"}, args...)...)
+	}
+	for _, name := range []string{"stays", "removed", "purged"} {
+		pkg := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Join(pkg, "DEBIAN"), 0o755))
+		require.NoError(t, os.MkdirAll(filepath.Join(pkg, "etc"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(pkg, "etc", name+".conf"), []byte("x\n"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(pkg, "DEBIAN/conffiles"), []byte("/etc/"+name+".conf\n"), 0o644))
+		control := "Package: " + name + "\nVersion: 1:2.0-3\nArchitecture: all\nMaintainer: A <a@example.org>\nSection: misc\nHomepage: https://example.org/\nDescription: a \"quoted\" thing\n more\n"
+		require.NoError(t, os.WriteFile(filepath.Join(pkg, "DEBIAN/control"), []byte(control), 0o644))
+		run("dpkg-deb", "--root-owner-group", "--build", pkg, pkg+".deb")
+		dpkg("-i", pkg+".deb")
+	}
+	dpkg("-r", "removed")
+	dpkg("-P", "purged")
+	query := run("dpkg-query", "--admindir="+filepath.Join(root, "var/lib/dpkg"), "-W", "-f", `${Package} ${Version} ${db:Status-Status} ${binary:Summary}\n`)
+	require.Equal(t, "removed 1:2.0-3 config-files a \"quoted\" thing\nstays 1:2.0-3 installed a \"quoted\" thing\n", query)
+	names := func(keep bool) (out []string) {
+		for _, e := range item(t, gather.New(gather.Config{Root: root, Platform: "Linux", Run: nothing, KeepRemoved: keep}).Gather(t.Context(), gather.Plan{Applications: true}), inventory.Application).Content {
+			out = append(out, e["Name"]+" "+e["Version"]+" "+e["Summary"])
+		}
+		return out
+	}
+	require.Equal(t, []string{`stays 1:2.0-3 a "quoted" thing`}, names(false))
+	require.Equal(t, []string{`removed 1:2.0-3 a "quoted" thing`, `stays 1:2.0-3 a "quoted" thing`}, names(true))
 }
