@@ -3,6 +3,7 @@ package apt
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -200,6 +201,7 @@ func (d *decoder) state(p *Package, v []byte) error {
 
 // requires adds the relations of a Depends field that name one package each.
 func (d *decoder) requires(to []patch.Relation, v []byte) []patch.Relation {
+	to = slices.Grow(to, bytes.Count(v, []byte{','})+1)
 	for len(v) > 0 {
 		var r []byte
 		r, v, _ = bytes.Cut(v, []byte{','})

@@ -25,11 +25,14 @@ type Scanner struct {
 	start, end int // unread bytes of buf
 	eof        bool
 	total      int64
-	line       int // line of buf[start], from 1
+	line       int  // line of buf[counted], from 1
+	counted    int  // how far the lines of buf are counted, at most start
+	cr         bool // there was a carriage return
 	err        error
 
 	stanza     []byte // the current stanza, without the empty line
-	stanzaLine int
+	stanzaAt   int    // where it begins in buf
+	stanzaLine int    // its line, 0 until somebody asks
 	fields     []field
 	parsed     bool
 }
@@ -61,7 +64,7 @@ func (s *Scanner) Scan() bool {
 	from := 0 // bytes of the unread part that were searched already
 	for s.err == nil {
 		unread := s.buf[s.start:s.end]
-		if n, rest, ok := stanzaEnd(unread, from); ok {
+		if n, rest, ok := stanzaEnd(unread, from, s.cr); ok {
 			return s.take(n, rest)
 		}
 		from = max(0, len(unread)-3)
@@ -72,7 +75,7 @@ func (s *Scanner) Scan() bool {
 			return s.take(len(unread), len(unread))
 		}
 		if len(unread) > s.lim.Stanza {
-			s.err = tooBig("apt.Scan", s.file, s.line, "a stanza is longer than %d bytes", s.lim.Stanza)
+			s.err = tooBig("apt.Scan", s.file, s.here(), "a stanza is longer than %d bytes", s.lim.Stanza)
 			return false
 		}
 		s.fill()
@@ -80,34 +83,39 @@ func (s *Scanner) Scan() bool {
 	return false
 }
 
+// here returns the line of the first unread byte. Lines are counted in large steps, when somebody asks or the buffer moves.
+func (s *Scanner) here() int {
+	s.line += bytes.Count(s.buf[s.counted:s.start], newline)
+	s.counted = s.start
+	return s.line
+}
+
 // stanzaEnd finds the end of the stanza at the start of b, looking from offset from on: its length without and with the empty line.
-func stanzaEnd(b []byte, from int) (n, rest int, ok bool) {
-	end, size := len(b), 0
-	if i := bytes.Index(b[from:], []byte("\n\n")); i >= 0 {
-		end, size = from+i, 2
-	}
-	// A file with CRLF line ends has "\n\r\n" instead; looking for the '\r' alone is what an ordinary file pays.
-	if c := bytes.IndexByte(b[from:end], '\r'); c >= 0 {
-		if i := bytes.Index(b[max(from, from+c-1):end], []byte("\n\r\n")); i >= 0 {
-			end, size = max(from, from+c-1)+i, 3
+func stanzaEnd(b []byte, from int, cr bool) (n, rest int, ok bool) {
+	for i := from; ; {
+		k := bytes.IndexByte(b[i:], '\n')
+		if k < 0 || i+k+1 >= len(b) {
+			return 0, 0, false
+		}
+		i += k + 1
+		switch {
+		case b[i] == '\n':
+			return i, i + 1, true // the stanza keeps its last newline
+		case cr && b[i] == '\r' && i+1 < len(b) && b[i+1] == '\n':
+			return i, i + 2, true
 		}
 	}
-	if size == 0 {
-		return 0, 0, false
-	}
-	return end + 1, end + size, true // the stanza keeps its last newline
 }
 
 func (s *Scanner) take(n, rest int) bool {
-	s.stanza, s.stanzaLine = s.buf[s.start:s.start+n], s.line
-	s.line += bytes.Count(s.buf[s.start:s.start+rest], newline)
+	s.stanza, s.stanzaAt, s.stanzaLine = s.buf[s.start:s.start+n], s.start, 0
 	s.start += rest
 	if n > s.lim.Stanza {
-		s.err = tooBig("apt.Scan", s.file, s.stanzaLine, "a stanza is longer than %d bytes", s.lim.Stanza)
+		s.err = tooBig("apt.Scan", s.file, s.Line(), "a stanza is longer than %d bytes", s.lim.Stanza)
 		return false
 	}
 	if n > s.lim.Line {
-		line := s.stanzaLine
+		line := s.Line()
 		for rest := s.stanza; len(rest) > 0; line++ {
 			l := bytes.IndexByte(rest, '\n') + 1
 			if l == 0 {
@@ -134,9 +142,6 @@ var newline = []byte{'\n'}
 func (s *Scanner) skipEmpty() {
 	for s.err == nil {
 		for s.start < s.end && (s.buf[s.start] == '\n' || s.buf[s.start] == '\r' && s.start+1 < s.end && s.buf[s.start+1] == '\n') {
-			if s.buf[s.start] == '\n' {
-				s.line++
-			}
 			s.start++
 		}
 		if s.eof || s.end-s.start > 1 || s.start < s.end && s.buf[s.start] != '\r' {
@@ -149,17 +154,19 @@ func (s *Scanner) skipEmpty() {
 // fill reads more, making room first.
 func (s *Scanner) fill() {
 	if s.start > 0 && (s.start == s.end || s.end == len(s.buf)) {
+		s.here()
 		s.end = copy(s.buf, s.buf[s.start:s.end])
-		s.start = 0
+		s.start, s.counted = 0, 0
 	}
 	if s.end == len(s.buf) {
 		s.buf = append(s.buf, make([]byte, len(s.buf))...)
 	}
 	for range 100 {
 		n, err := s.r.Read(s.buf[s.end:])
+		s.cr = s.cr || bytes.IndexByte(s.buf[s.end:s.end+n], '\r') >= 0
 		s.end += n
 		if s.total += int64(n); s.total > s.lim.Total {
-			s.err = tooBig("apt.Scan", s.file, s.line, "the file is longer than %d bytes once decompressed", s.lim.Total)
+			s.err = tooBig("apt.Scan", s.file, s.here(), "the file is longer than %d bytes once decompressed", s.lim.Total)
 			return
 		}
 		if errors.Is(err, io.EOF) {
@@ -167,21 +174,27 @@ func (s *Scanner) fill() {
 			return
 		}
 		if err != nil {
-			s.err = wrap("apt.Scan", s.file, s.line, err)
+			s.err = wrap("apt.Scan", s.file, s.here(), err)
 			return
 		}
 		if n > 0 {
 			return
 		}
 	}
-	s.err = wrap("apt.Scan", s.file, s.line, io.ErrNoProgress)
+	s.err = wrap("apt.Scan", s.file, s.here(), io.ErrNoProgress)
 }
 
 // Err returns the error that ended the scan, nil at the end of the file.
 func (s *Scanner) Err() error { return s.err }
 
 // Line returns the line on which the current stanza begins, from 1.
-func (s *Scanner) Line() int { return s.stanzaLine }
+func (s *Scanner) Line() int {
+	if s.stanzaLine == 0 {
+		s.line += bytes.Count(s.buf[s.counted:s.stanzaAt], newline)
+		s.counted, s.stanzaLine = s.stanzaAt, s.line
+	}
+	return s.stanzaLine
+}
 
 // Bytes returns the text of the current stanza.
 func (s *Scanner) Bytes() []byte { return s.stanza }
@@ -237,7 +250,7 @@ func (s *Scanner) lineOf(name string) int {
 			return s.fields[i].line
 		}
 	}
-	return s.stanzaLine
+	return s.Line()
 }
 
 // valueLine returns the line on which the value of a field begins.
@@ -248,7 +261,7 @@ func (s *Scanner) valueLine(name string) int {
 			return f.line + bytes.Count(f.name[:cap(f.name)-cap(f.value)], newline)
 		}
 	}
-	return s.stanzaLine
+	return s.Line()
 }
 
 // parse splits the stanza into fields, once.
@@ -261,9 +274,10 @@ func (s *Scanner) parse() ([]field, error) {
 	if s.comments {
 		lines = s.uncomment()
 	}
+	first := s.Line()
 	at := 0 // start of the value of the last field, as an offset into the stanza
 	for off, n := 0, 0; off < len(s.stanza); n++ {
-		line := s.stanzaLine + n
+		line := first + n
 		if lines != nil {
 			line = lines[n]
 		}
@@ -302,7 +316,8 @@ func (s *Scanner) parse() ([]field, error) {
 // uncomment takes the comment lines out of the stanza and returns the line of each line that stays.
 func (s *Scanner) uncomment() []int {
 	var lines []int
-	kept, line := s.stanza[:0], s.stanzaLine
+	kept, line := s.stanza[:0], s.Line()
+	s.here() // before lines go away
 	for rest := s.stanza; len(rest) > 0; line++ {
 		n := bytes.IndexByte(rest, '\n') + 1
 		if n == 0 {
