@@ -432,7 +432,7 @@ func whole(v any) (int64, bool) {
 // failed ends an attempt that did not succeed: another one follows while there are some left (A1) and it can help.
 func (r *run) failed(i int, st Status, f *Failure, again bool) {
 	rec := &r.x.Steps[i]
-	if again && rec.Attempt < r.attempts(r.step(rec)) && (r.x.Stop == nil || r.x.Stop.Flow) {
+	if again && rec.Attempt < r.attempts(r.step(rec)) && (r.x.Stop == nil || r.x.Stop.Flow || r.x.Stop.Type == Complete) {
 		rec.Attempt++
 		rec.Fan, rec.Decisions, rec.Outputs = nil, nil, nil
 		r.dispatch(i)

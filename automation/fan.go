@@ -459,7 +459,7 @@ func (r *run) fanEnded() {
 	if !f.done() {
 		return
 	}
-	if f.exceeded() {
+	if f.exceeded() && (r.x.Stop == nil || r.x.Stop.Type != Cancel) {
 		r.x.Worst = Failed
 		r.x.Failure = &Failure{Stage: Invocation, Type: ActionFailure, Message: "more children failed than MaxErrors allows"}
 	}

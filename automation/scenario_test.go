@@ -335,6 +335,9 @@ func (p *playing) effects(how string, out []automation.Effect) {
 		}
 		switch e.Kind {
 		case automation.Invoke, automation.Abandon, automation.Ask:
+			if e.Role != "" {
+				until += " as " + e.Role
+			}
 			p.say("%s%s %s#%d%s", how, strings.ToLower(string(e.Kind)), e.Step, e.Attempt, until)
 		case automation.StartChild:
 			if how == "" {
@@ -416,10 +419,17 @@ func next(s string) string {
 }
 
 func where(c *automation.Child) string {
-	if c.Account == "" {
-		return ""
+	more := ""
+	if c.DocumentVersion != "" {
+		more = " version " + c.DocumentVersion
 	}
-	return " in " + c.Account + " " + c.Region + " as " + c.Role
+	if len(c.Tags) > 0 {
+		more += " tags " + compact(c.Tags)
+	}
+	if c.Account == "" {
+		return more
+	}
+	return more + " in " + c.Account + " " + c.Region + " as " + c.Role
 }
 
 func spread(s *automation.Spread) string {

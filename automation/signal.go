@@ -58,6 +58,9 @@ func (r *run) signal(s *Signal) error {
 		if name != x.NextStep && !slices.Contains(r.alternatives(), name) {
 			return no("step " + clip(name) + " cannot come now; " + x.NextStep + " can")
 		}
+		if n := len(x.Steps); n > 0 {
+			x.Steps[n-1].Next = name
+		}
 		r.sig = s
 		r.next = r.rb.byName[name]
 	case StopStep:
@@ -163,7 +166,10 @@ func (r *run) complete() {
 	case x.Fan != nil && x.Status != Pending:
 		x.Fan.Stopped = true
 		r.fanEnded()
-	case x.Status == Pending || x.Current < 0:
+	case x.Status == Pending: // it never began, which is no success
+		x.Stop.Type = Cancel
+		r.end()
+	case x.Current < 0:
 		r.leave(Success, nil)
 		r.end()
 	}
