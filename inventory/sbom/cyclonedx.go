@@ -178,6 +178,9 @@ func PackageURL(e inventory.Entry, distro, release string) string {
 	}
 	format := inventory.PackageFormat(e)
 	space := strings.ToLower(distro)
+	if space == "rhel" {
+		space = "redhat" // the vendor's name, as scanners expect it
+	}
 	switch format {
 	case "deb":
 		// The package's own name of the architecture stands in its id only.
