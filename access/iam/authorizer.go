@@ -16,18 +16,41 @@ import (
 type Names struct {
 	Partition string // empty is "aws"
 	Region    string // empty is "local"
-	// Accounts are the account numbers that policies know tenants by; a tenant that stands not here is its own account.
+	// Accounts are the account numbers that policies know tenants by; a tenant that stands not here is its own account, unless that is another's.
 	Accounts map[string]string
 	// Principal replaces the rule for principals: the user of the principal's name in the tenant's account, none for the anonymous.
 	Principal func(p access.Principal, account string) Principal
+
+	tenants map[string]string // by account: Accounts turned round
 }
 
-// Account returns the account of a tenant.
-func (n *Names) Account(tenant string) string {
-	if a, ok := n.Accounts[tenant]; ok {
-		return a
+// fixed is a copy that nobody changes any more.
+func (n Names) fixed() Names {
+	n.Accounts = maps.Clone(n.Accounts)
+	n.tenants = make(map[string]string, len(n.Accounts))
+	for tenant, account := range n.Accounts {
+		n.tenants[account] = tenant
 	}
-	return tenant
+	return n
+}
+
+// Account returns the account of a tenant; empty for a tenant that can have none: one that is not in Accounts, and whose name is the account of another or no account.
+func (n *Names) Account(tenant string) string {
+	a, ok := n.Accounts[tenant]
+	if !ok {
+		a = tenant
+		fixed := *n
+		if fixed.tenants == nil {
+			fixed = n.fixed()
+		}
+		if _, taken := fixed.tenants[a]; taken {
+			return ""
+		}
+	}
+	if !isAccount(a) {
+		return ""
+	}
+	return a
 }
 
 func or(s, other string) string {
@@ -39,14 +62,14 @@ func or(s, other string) string {
 
 // ARN returns the ARN of a resource as services name them to access.Check, by the forms of AWS's service authorization reference. "*" stays as it is. Parameters
 // have one slash after the type whether their name begins with one or not; documents that AWS's name prefix marks as built in belong to no account; nodes
-// whose id is that of an instance are instances of EC2, others managed instances. What has a colon, a wildcard or nothing where an account belongs has no ARN, which is an error.
+// whose id is that of an instance are instances of EC2, others managed instances. An ARN stays as it is. A tenant without an account has no resources, which is an error.
 func (n *Names) ARN(tenant, resource string) (string, error) {
-	if resource == "*" {
-		return resource, nil
-	}
 	account, service := n.Account(tenant), "ssm"
-	if account == "" || strings.ContainsAny(account, ":*?") {
+	if account == "" {
 		return "", fault.New("iam.ARN", fault.AccessDenied, "a tenant of this name is no account: give it one in Names.Accounts")
+	}
+	if resource == "*" || isARN(resource) {
+		return resource, nil
 	}
 	kind, name, ok := strings.Cut(resource, "/")
 	if !ok || kind == "" || name == "" || strings.ContainsAny(kind, ":*?") {
@@ -74,7 +97,7 @@ func (n *Names) principal(p access.Principal, account string) Principal {
 	switch {
 	case n.Principal != nil:
 		return n.Principal(p, account)
-	case p.Name == "":
+	case p.Name == "" || account == "":
 		return Principal{}
 	}
 	return Principal{ARN: "arn:" + or(n.Partition, "aws") + ":iam::" + account + ":user/" + p.Name}
@@ -93,7 +116,8 @@ type Config struct {
 	Explained func(ctx context.Context, p access.Principal, x *Explanation)
 }
 
-// Authorizer is an access.Authorizer by policies. It is safe for concurrent use if the functions of its Config are.
+// Authorizer is an access.Authorizer by policies. It answers for the caller's side: a service that lets other tenants in by a policy of the resource evaluates that itself, as [Sharing] does,
+// and asks here with the ARN. It is safe for concurrent use if the functions of its Config are.
 type Authorizer struct{ cfg Config }
 
 var _ access.Authorizer = (*Authorizer)(nil)
@@ -103,7 +127,7 @@ func NewAuthorizer(cfg Config) *Authorizer {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	cfg.Names.Accounts = maps.Clone(cfg.Names.Accounts)
+	cfg.Names = cfg.Names.fixed()
 	return &Authorizer{cfg: cfg}
 }
 
@@ -181,21 +205,17 @@ func (a *Authorizer) request(ctx context.Context, p access.Principal, action, re
 // ssm:Policies of parameters. Others that begin with "aws:" are dropped, and what is left are tags of the resource.
 func (a *Authorizer) keys(q *Request, p access.Principal, account string, attributes map[string]string) {
 	c := q.Context
-	now := a.cfg.Now().UTC()
-	c["aws:CurrentTime"] = []string{now.Format(time.RFC3339)}
-	c["aws:EpochTime"] = []string{strconv.FormatInt(now.Unix(), 10)}
+	clock(c, a.cfg.Now())
 	c["aws:ResourceAccount"] = []string{account}
+	if isARN(q.Resource) {
+		if owner := strings.SplitN(q.Resource, ":", 6)[4]; owner != "" {
+			c["aws:ResourceAccount"] = []string{owner}
+		}
+	}
 	if p.Name == "" {
 		c["aws:PrincipalType"] = []string{"Anonymous"}
 	} else {
-		c["aws:PrincipalType"] = []string{"User"}
-		c["aws:username"] = []string{p.Name}
-		c["aws:userid"] = []string{p.Name}
-		c["aws:PrincipalAccount"] = []string{account}
-		c["aws:PrincipalArn"] = []string{q.Principal.ARN}
-		for k, v := range p.Attributes {
-			c["aws:PrincipalTag/"+k] = []string{v}
-		}
+		caller(c, p, &q.Principal, account)
 	}
 	tag := func(k, v string) {
 		c["aws:ResourceTag/"+k], c["ssm:resourceTag/"+k] = []string{v}, []string{v}
@@ -214,4 +234,21 @@ func (a *Authorizer) keys(q *Request, p access.Principal, account string, attrib
 			tag(k, v)
 		}
 	}
+}
+
+func clock(c Context, now time.Time) {
+	c["aws:CurrentTime"] = []string{now.UTC().Format(time.RFC3339)}
+	c["aws:EpochTime"] = []string{strconv.FormatInt(now.Unix(), 10)}
+}
+
+// caller fills in what is known of a principal with a name. Its attributes are its tags.
+func caller(c Context, p access.Principal, who *Principal, account string) {
+	for k, v := range p.Attributes {
+		c["aws:PrincipalTag/"+k] = []string{v}
+	}
+	c["aws:PrincipalType"] = []string{"User"}
+	c["aws:username"] = []string{p.Name}
+	c["aws:userid"] = []string{p.Name}
+	c["aws:PrincipalAccount"] = []string{account}
+	c["aws:PrincipalArn"] = []string{who.ARN}
 }

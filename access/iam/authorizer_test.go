@@ -3,6 +3,7 @@ package iam_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,9 +43,12 @@ func TestResourcesBecomeARNs(t *testing.T) {
 		_, err := n.ARN("default", bad)
 		require.Equal(t, fault.AccessDenied, fault.CodeOf(err), bad)
 	}
-	for _, tenant := range []string{"", "a:b", "*", "a?"} {
-		_, err := n.ARN(tenant, "parameter/x")
-		require.Error(t, err, tenant)
+	for _, tenant := range []string{"", "a:b", "*", "a?", account, account + ":user/x"} { // an account that is another's, too
+		for _, resource := range []string{"parameter/x", "*", db} {
+			_, err := n.ARN(tenant, resource)
+			require.Error(t, err, tenant)
+		}
+		require.Empty(t, n.Account(tenant))
 	}
 }
 
@@ -128,4 +132,57 @@ func TestAuthorizerFailsClosed(t *testing.T) {
 	require.NoError(t, up.Authorize(ctx, p, "a:B", "*", nil))
 	require.Error(t, up.Authorize(ctx, p, "a:B", "no-resource", nil))
 	require.Error(t, up.Authorize(ctx, access.Principal{Name: "ann", Tenant: "a:b"}, "a:B", "parameter/x", nil))
+}
+
+// TestSharing: the policies by which a parameter is shared with other tenants.
+func TestSharing(t *testing.T) {
+	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	s := iam.NewSharing(iam.Names{Accounts: map[string]string{"acme": "222233334444"}}, func() time.Time { return now })
+	policy := `{"Version":"2012-10-17","Statement":[
+	  {"Effect":"Allow","Principal":{"AWS":["222233334444","arn:aws:iam::other:user/ann","arn:aws:iam::third:root"]},"Action":"ssm:GetParameter*","Resource":"` + db + `"},
+	  {"Effect":"Deny","Principal":"*","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2027-01-01T00:00:00Z"}}},
+	  {"Effect":"Deny","Principal":{"AWS":"arn:aws:iam::222233334444:user/mallory"},"Action":"*","Resource":"*"}]}`
+	tenants, err := s.Check(policy)
+	require.NoError(t, err)
+	require.Equal(t, []string{"acme", "other", "third"}, tenants)
+	for _, c := range []struct {
+		tenant, name, action, resource string
+		want                           bool
+	}{
+		{"acme", "bob", "ssm:GetParameter", db, true}, {"acme", "mallory", "ssm:GetParameter", db, false}, {"acme", "bob", "ssm:PutParameter", db, false}, {"acme", "bob", "ssm:GetParameter", db + "2", false},
+		{"other", "ann", "ssm:GetParameters", db, true}, {"other", "bob", "ssm:GetParameter", db, false}, {"third", "bob", "ssm:GetParameter", db, true}, {"fourth", "bob", "ssm:GetParameter", db, false},
+		{"222233334444", "bob", "ssm:GetParameter", db, false}, {"222233334444:user/x", "bob", "ssm:GetParameter", db, false},
+		{"", "bob", "ssm:GetParameter", db, false}, {"other", "", "ssm:GetParameter", db, false},
+	} {
+		p := access.Principal{Tenant: c.tenant, Name: c.name}
+		require.Equal(t, c.want, s.Allows(policy, p, c.action, c.resource), "%+v", c)
+		x, err := s.Explain(t.Context(), policy, p, c.action, c.resource)
+		if strings.HasPrefix(c.tenant, "2222") {
+			require.Error(t, err)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, c.want, x.Decision == iam.Allow, "%+v %s", c, x)
+	}
+	now = now.AddDate(1, 0, 0)
+	require.False(t, s.Allows(policy, access.Principal{Tenant: "acme", Name: "bob"}, "ssm:GetParameter", db))
+
+	tenants, err = s.Check(`{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}`)
+	require.NoError(t, err)
+	require.Equal(t, []string{"*"}, tenants)
+	for _, bad := range []string{"", "{}", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`} {
+		_, err = s.Check(bad)
+		require.Equal(t, iam.MalformedPolicy, fault.CodeOf(err), bad)
+		require.False(t, s.Allows(bad, access.Principal{Tenant: "acme", Name: "bob"}, "ssm:GetParameter", db), bad)
+		_, err = s.Explain(t.Context(), bad, access.Principal{}, "a:B", db)
+		require.Error(t, err)
+	}
+}
+
+// TestAResourceOfAnotherTenant: services ask with its ARN, beside the policy of the resource.
+func TestAResourceOfAnotherTenant(t *testing.T) {
+	a := iam.NewAuthorizer(iam.Config{Policies: iam.Static(map[string][]*iam.Policy{"ann": {
+		statements(t, `{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*","Condition":{"StringEquals":{"aws:ResourceAccount":"111122223333"}}}`)}})})
+	require.NoError(t, a.Authorize(t.Context(), access.Principal{Name: "ann", Tenant: "t2"}, "ssm:GetParameter", db, nil))
+	require.Error(t, a.Authorize(t.Context(), access.Principal{Name: "ann", Tenant: "t2"}, "ssm:GetParameter", "parameter/app/db", nil))
 }

@@ -377,7 +377,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a principal of an identity's", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":"*"}`), iam.Identity}, {"no principal of a resource's", st(`{"Effect":"Allow","Action":"*","Resource":"*"}`), iam.Resource},
 		{"NotPrincipal with Allow", st(`{"Effect":"Allow","Action":"*","Resource":"*","NotPrincipal":{"AWS":"111122223333"}}`), iam.Resource},
 		{"a part of principals", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{"AWS":"arn:aws:iam::111122223333:user/*"}}`), iam.Resource},
-		{"an empty principal", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{}}`), iam.Resource}, {"a short account", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{"AWS":"1"}}`), iam.Resource},
+		{"an empty principal", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{}}`), iam.Resource}, {"no account", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{"AWS":"1 2"}}`), iam.Resource},
 		{"a variable before the fifth colon", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:ssm:${aws:RequestedRegion}:1:parameter/x"}`), iam.Any},
 		{"a variable without a name", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${}"}`), iam.Any}, {"a default without quotes", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${a:b, c}"}`), iam.Any},
 		{"a default with one quote", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${a:b, 'c}"}`), iam.Any},

@@ -48,8 +48,11 @@ func (r *parser) principals(v *value, not bool) *principals {
 	return p
 }
 
+// isAccount reports whether s can be an account: twelve digits at AWS, here also the name of a tenant.
 func isAccount(s string) bool {
-	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
+	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.'
+	})
 }
 
 // Principal is who asks.
