@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -262,7 +263,22 @@ func (e *evaluation) prefer(i, j int32) bool {
 	if a.Repo != b.Repo {
 		return a.Repo < b.Repo
 	}
-	return a.Version < b.Version
+	if a.Version != b.Version {
+		return a.Version < b.Version
+	}
+	return a.Update != nil && b.Update != nil && a.Update.before(b.Update)
+}
+
+// before orders two entries of the catalogue for one update: the applicable one first, then the later release, then by their words.
+func (u *Update) before(v *Update) bool {
+	if u.NotApplicable != v.NotApplicable {
+		return v.NotApplicable
+	}
+	if !u.Released.Equal(v.Released) {
+		return u.Released.After(v.Released)
+	}
+	return cmp.Or(strings.Compare(u.Classification, v.Classification), strings.Compare(u.MSRCSeverity, v.MSRCSeverity), strings.Compare(u.PatchSet, v.PatchSet),
+		strings.Compare(u.Product, v.Product), strings.Compare(u.Bulletin, v.Bulletin), strings.Compare(u.Title, v.Title)) < 0
 }
 
 // wanted returns the index of the newest approved offer (E5), or -1.

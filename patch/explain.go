@@ -274,7 +274,7 @@ func (e *evaluation) explainOffer(root *Explanation, i int32, wanted bool, candi
 		c.OK = c.OK || ok
 		e.explainApproval(under, a, n, secure)
 		if ok && under != c {
-			under.Why = strings.TrimSpace(under.Why + ", level " + string(got.level))
+			under.Why = strings.TrimPrefix(under.Why+", level "+string(got.level), ", ")
 		}
 		return true
 	})

@@ -300,10 +300,19 @@ func (r *listReader) scalar(rest string) (string, error) {
 			return v, nil
 		}
 		return "", r.bad("the quote does not end on this line")
-	case '[', '{', '&', '!', '|', '>', '%', '@', '`':
+	case '[', ']', '{', '}', '&', '*', '!', '|', '>', '%', '@', '`', ',':
 		return "", r.bad("this is not plain text: put it in quotes")
 	}
 	v := comment(rest)
+	switch v {
+	case "~", "null", "Null", "NULL":
+		return "", nil
+	case "-", "?":
+		return "", r.bad("this is not plain text: put it in quotes")
+	}
+	if strings.HasPrefix(v, "- ") || strings.HasPrefix(v, "? ") || strings.HasPrefix(v, ": ") || strings.Contains(v, "\t") {
+		return "", r.bad("this is not plain text: put it in quotes")
+	}
 	if strings.Contains(v, ": ") || strings.HasSuffix(v, ":") {
 		return "", r.bad("text with a colon and a space needs quotes")
 	}

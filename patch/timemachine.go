@@ -53,11 +53,7 @@ func (o *Options) Sweep(b *Baseline, node NodeFacts, archives []Archive, until t
 	if err != nil {
 		return nil, err
 	}
-	type id struct {
-		Key
-		version, advisory string
-	}
-	stories := map[id]*Approval{}
+	stories := map[storyID]*Approval{}
 	for i := range ordered {
 		ar := &ordered[i]
 		if ar.At.After(until) {
@@ -80,38 +76,13 @@ func (o *Options) Sweep(b *Baseline, node NodeFacts, archives []Archive, until t
 		for _, s := range stories {
 			s.Gone = true
 		}
-		for n := range in.index.sets {
-			g := &in.index.sets[n]
-			candidate, secure := "", false
-			if p.family == FamilyApt {
-				candidate, secure, _ = e.candidate(g)
+		for k, said := range e.tidings(match) {
+			s := stories[k]
+			if s == nil {
+				s = &Approval{Key: k.Key, Version: k.version, Advisory: k.advisory, Seen: ar.At.UTC()}
+				stories[k] = s
 			}
-			for j := g.avail; j >= 0; j = in.index.nextAvail[j] {
-				a := &ar.Available[j]
-				offered(a, func(n *Advisory) bool {
-					if match != nil && !match(a, n) {
-						return true
-					}
-					k := id{Key: Key{a.Name, a.Arch}, version: a.Version}
-					if n != nil {
-						k.advisory = n.ID
-					}
-					s := stories[k]
-					if s == nil {
-						s = &Approval{Key: k.Key, Version: a.Version, Advisory: k.advisory, Seen: ar.At.UTC()}
-						stories[k] = s
-					}
-					s.Gone = false
-					if n != nil {
-						s.CVEs = append(s.CVEs, n.CVEs...)
-					} else if a.Update != nil {
-						s.CVEs = append(s.CVEs, a.Update.CVEs...)
-					}
-					at, ok := e.first(a, n, candidate, secure)
-					s.tell(e, a, n, ar.At.UTC(), at, ok, end)
-					return true
-				})
-			}
+			s.tell(said, ar.At.UTC(), end)
 		}
 	}
 	out := make([]Approval, 0, len(stories))
@@ -136,19 +107,75 @@ func (o *Options) Sweep(b *Baseline, node NodeFacts, archives []Archive, until t
 	return out, nil
 }
 
-// tell adds what one archive says to the story.
-func (s *Approval) tell(e *evaluation, a *Available, n *Advisory, start, at time.Time, ok bool, end time.Time) {
+// storyID names an Approval.
+type storyID struct {
+	Key
+	version, advisory string
+}
+
+// tiding is what one archive says of a version under a notice; of several entries the one that is approved first speaks.
+type tiding struct {
+	at   time.Time
+	ok   bool
+	date time.Time
+	cves []string
+}
+
+func (e *evaluation) tidings(match func(*Available, *Advisory) bool) map[storyID]tiding {
+	in := e.input
+	out := map[storyID]tiding{}
+	for n := range in.index.sets {
+		g := &in.index.sets[n]
+		candidate, secure := "", false
+		if e.family == FamilyApt {
+			candidate, secure, _ = e.candidate(g)
+		}
+		for j := g.avail; j >= 0; j = in.index.nextAvail[j] {
+			a := &in.available[j]
+			offered(a, func(n *Advisory) bool {
+				if match != nil && !match(a, n) {
+					return true
+				}
+				k := storyID{Key: Key{a.Name, a.Arch}, version: a.Version}
+				var said tiding
+				switch {
+				case n != nil:
+					k.advisory, said.cves = n.ID, n.CVEs
+				case a.Update != nil:
+					said.cves = a.Update.CVEs
+				}
+				said.date, _ = e.date(a, n)
+				said.at, said.ok = e.first(a, n, candidate, secure)
+				if was, seen := out[k]; seen {
+					said.cves = slices.Concat(was.cves, said.cves)
+					if was.ok && (!said.ok || was.at.Before(said.at)) || !was.ok && !said.ok && was.date.Before(said.date) {
+						said.at, said.ok, said.date = was.at, was.ok, was.date
+					}
+				}
+				out[k] = said
+				return true
+			})
+		}
+	}
+	return out
+}
+
+// tell adds what one archive, in force from start to end, says to the story.
+func (s *Approval) tell(said tiding, start, end time.Time) {
+	s.Gone = false
+	s.CVEs = append(s.CVEs, said.cves...)
 	d := "none"
-	if t, _ := e.date(a, n); !t.IsZero() {
-		d = t.UTC().Format(dateLayout)
+	if !said.date.IsZero() {
+		d = said.date.UTC().Format(dateLayout)
 	}
 	if len(s.Dates) == 0 || s.Dates[len(s.Dates)-1] != d {
 		s.Dates = append(s.Dates, d)
 	}
 	s.Pending = time.Time{}
-	if !ok {
+	if !said.ok {
 		return
 	}
+	at := said.at
 	if at.Before(start) {
 		at = start
 	}
