@@ -71,10 +71,11 @@ type bucket struct {
 	left float64
 }
 
-func (l *limiter) allow(op, tenant string, now time.Time) error {
+func (l *limiter) allow(op, tenant string, clock func() time.Time) error {
 	if l.perSecond <= 0 {
 		return nil
 	}
+	now := clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.tenants[tenant]

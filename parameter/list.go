@@ -321,7 +321,7 @@ func (s *Service) GetParametersByPath(ctx context.Context, req GetParametersByPa
 
 func (s *Service) byPath(ctx context.Context, op, action string, req GetParametersByPathRequest) (out GetParametersByPathResult, err error) {
 	tenant := access.Tenant(ctx)
-	if err := s.rate.allow(op, tenant, s.cfg.Now()); err != nil {
+	if err := s.rate.allow(op, tenant, s.cfg.Now); err != nil {
 		return out, err
 	}
 	limit, err := results(op, req.MaxResults, 10, 10)

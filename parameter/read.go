@@ -20,6 +20,15 @@ type found struct {
 	ref  reference
 	head *version // nil: there is none
 	v    *version // nil: the selector means nothing
+	arn  string
+}
+
+// names fills in the ARN, and returns its end, the resource as the authorizer and the audit record have it: one string for both.
+func (f *found) names(s *Service) string {
+	if f.arn == "" {
+		f.arn = s.place.arn(f.ref.tenant, f.ref.canon)
+	}
+	return f.arn[len(f.arn)-len("parameter")-len(f.ref.canon):]
 }
 
 // find reads what a reference means, within a View.
@@ -101,7 +110,7 @@ func noVersion(op string, ref *reference) error {
 func (s *Service) GetParameter(ctx context.Context, req GetParameterRequest) (out GetParameterResult, err error) {
 	const op, action = "parameter.GetParameter", "ssm:GetParameter"
 	tenant := access.Tenant(ctx)
-	if err := s.rate.allow(op, tenant, s.cfg.Now()); err != nil {
+	if err := s.rate.allow(op, tenant, s.cfg.Now); err != nil {
 		return out, err
 	}
 	if id, ok := outside(req.Name); ok {
@@ -141,7 +150,7 @@ func (s *Service) GetParameter(ctx context.Context, req GetParameterRequest) (ou
 	if n == 1 {
 		err = s.disclosed(ctx, op, action, told[:])
 	} else {
-		err = s.recorded(ctx, op, action, ref.canon)
+		err = s.recordedAs(ctx, op, action, f.names(s))
 	}
 	if err != nil {
 		return GetParameterResult{}, err
@@ -163,7 +172,7 @@ func (s *Service) permit(ctx context.Context, op, action string, f *found) error
 		if !ok {
 			return absent(op, f.ref.given)
 		}
-	} else if err := s.check(ctx, action, f.ref.canon, tags); err != nil {
+	} else if err := access.Check(ctx, s.cfg.Authorizer, action, f.names(s), tags); err != nil {
 		return fault.Wrap(op, err)
 	}
 	switch {
@@ -177,7 +186,8 @@ func (s *Service) permit(ctx context.Context, op, action string, f *found) error
 
 // show makes the answer of a version, decrypted when asked for.
 func (s *Service) show(ctx context.Context, op string, f *found, v *version, decrypt bool) (p Parameter, err error) {
-	p = Parameter{Name: f.head.Name, Type: v.Type, Version: int64(v.Version), Selector: f.ref.selector(), LastModifiedDate: v.Modified, ARN: s.place.arn(f.ref.tenant, f.ref.canon), DataType: v.DataType}
+	f.names(s)
+	p = Parameter{Name: f.head.Name, Type: v.Type, Version: int64(v.Version), Selector: f.ref.selector(), LastModifiedDate: v.Modified, ARN: f.arn, DataType: v.DataType}
 	if f.ref.foreign {
 		p.Name = p.ARN
 	}
@@ -214,7 +224,7 @@ func (s *Service) getMany(ctx context.Context, op, action string, req GetParamet
 		}
 	}()
 	tenant := access.Tenant(ctx)
-	if err := s.rate.allow(op, tenant, s.cfg.Now()); err != nil {
+	if err := s.rate.allow(op, tenant, s.cfg.Now); err != nil {
 		return out, err
 	}
 	if n := len(req.Names); n == 0 || n > 10 {

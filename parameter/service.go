@@ -18,6 +18,7 @@ import (
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
 	"github.com/fleetwright/fleetwright/store/record"
 )
 
@@ -56,6 +57,8 @@ type Service struct {
 	feed   *feed.Feed
 	limits Limits
 	rate   limiter
+
+	roots sync.Map // tenant to headsKey, so that reading makes one key and not four
 
 	mu   sync.Mutex
 	hubs map[string]*hub // of tenants that are watched
@@ -141,10 +144,14 @@ func (s *Service) audited(ctx context.Context, action, resource string, err erro
 
 // recorded records a read and fails when it must be stored and cannot: with a durable log no value is given away unrecorded.
 func (s *Service) recorded(ctx context.Context, op, action, canon string) error {
+	return s.recordedAs(ctx, op, action, resource(canon))
+}
+
+func (s *Service) recordedAs(ctx context.Context, op, action, resource string) error {
 	if s.cfg.Audit == nil {
 		return nil
 	}
-	return storeFault(op, s.cfg.Audit.Read(ctx, audit.Entry{Action: action, Resource: resource(canon)}))
+	return storeFault(op, s.cfg.Audit.Read(ctx, audit.Entry{Action: action, Resource: resource}))
 }
 
 // disclosed records the decryption of values before the answer leaves, all in one transaction.
@@ -185,12 +192,12 @@ func (s *Service) newID(op string) (string, error) {
 
 // head reads the newest version of a parameter; nil if there is none.
 func (s *Service) head(ctx context.Context, r store.Reader, tenant, canon string) (*version, error) {
-	k := headKey(tenant, canon)
+	k := s.headKey(tenant, canon)
 	b, err := r.Get(ctx, k)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
 	if err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
 		return nil, err
 	}
 	v, err := s.openVersion(k, b)
@@ -198,6 +205,16 @@ func (s *Service) head(ctx context.Context, r store.Reader, tenant, canon string
 		return nil, err
 	}
 	return &v, nil
+}
+
+// headKey is the function of that name, from memory.
+func (s *Service) headKey(tenant, canon string) key.K {
+	if k, ok := s.roots.Load(tenant); ok {
+		return k.(key.K).Str(canon)
+	}
+	k := headsKey(tenant)
+	s.roots.Store(tenant, k)
+	return k.Str(canon)
 }
 
 // heads reads many; nil for those that are not there.
