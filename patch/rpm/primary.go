@@ -51,7 +51,7 @@ func ReadPrimary(file string, r io.Reader, keep func(name []byte) bool, take fun
 		if x.err != nil {
 			break
 		}
-		if pk.Name == "" || pk.Arch == "" || strings.HasPrefix(pk.Version, "-") || strings.HasSuffix(pk.Version, "-") {
+		if pk.Name == "" || pk.Arch == "" || !whole(pk.Version) {
 			return bad(x.op, file, line, "a package has no name, architecture, version or release")
 		}
 		if keep != nil && !keep([]byte(pk.Name)) && !anyKept(pk.Obsoletes, keep) {
@@ -216,4 +216,13 @@ func evr(epoch, version, release string) string {
 		version = epoch + ":" + version
 	}
 	return version
+}
+
+// whole reports whether a version has both version and release.
+func whole(evr string) bool {
+	if _, rest, ok := strings.Cut(evr, ":"); ok {
+		evr = rest
+	}
+	version, release, _ := strings.Cut(evr, "-")
+	return version != "" && release != ""
 }

@@ -143,7 +143,7 @@ func (p *primary) noticePackage(n *Notice, keep func([]byte) bool) {
 	if !kept || x.err != nil {
 		return
 	}
-	if pk.Name == "" || pk.Arch == "" || strings.HasPrefix(pk.Version, "-") || strings.HasSuffix(pk.Version, "-") {
+	if pk.Name == "" || pk.Arch == "" || !whole(pk.Version) {
 		x.err = bad(x.op, x.file, line, "a package of a notice has no name, architecture, version or release")
 		return
 	}

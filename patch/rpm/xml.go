@@ -453,7 +453,7 @@ func (x *xmlReader) need(n int) bool {
 func (x *xmlReader) find(sep string, from int) int {
 	for {
 		if from < x.end-x.start {
-			if i := bytes.Index(x.buf[x.start+from:x.end], []byte(sep)); i >= 0 {
+			if i := bytes.Index(x.buf[x.start+from:x.end], []byte(sep)); i >= 0 && from+i <= x.lim.Token {
 				return from + i
 			}
 			from = max(from, x.end-x.start-len(sep)+1)
@@ -493,17 +493,15 @@ func (x *xmlReader) tagEnd() int {
 }
 
 func (x *xmlReader) passTo(sep string, from int, what string) bool {
-	for {
-		n := x.find(sep, from)
-		if n < 0 {
-			return x.fail("%s does not end", what)
-		}
-		if sep == "?>" && !x.declaration(x.buf[x.start:x.start+n]) {
-			return false
-		}
-		x.take(n + len(sep))
-		return true
+	n := x.find(sep, from)
+	if n < 0 {
+		return x.fail("%s does not end", what)
 	}
+	if sep == "?>" && !x.declaration(x.buf[x.start:x.start+n]) {
+		return false
+	}
+	x.take(n + len(sep))
+	return true
 }
 
 // declaration refuses an encoding other than UTF-8 in the XML declaration.
