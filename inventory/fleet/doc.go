@@ -1,6 +1,6 @@
 // Package fleet keeps the inventory of a fleet and answers for all of it at once.
 //
-//	inv := fleet.New(fleet.Config{Store: st, Leases: leases, Authorizer: authz, Audit: log, Order: inventory.VersionOrder(deb, rpm)})
+//	inv := fleet.New(fleet.Config{Store: st, Leases: leases, Authorizer: authz, Audit: log, Order: inventory.VersionOrder(patch.CompareDeb, patch.CompareRPM)})
 //	go inv.Run(ctx) // folds, deletes, forgets
 //	_, err := inv.PutInventory(ctx, inventory.Report{InstanceID: node, Items: items})
 //	found, err := inv.GetInventory(ctx, fleet.GetInventoryRequest{Filters: []inventory.Filter{

@@ -37,8 +37,8 @@ type Folded struct {
 
 func leaseName() string { return "inventory" }
 
-// Fold takes the lease of the tenant's index if it is free, and folds every delta that is in the log now into the bitmaps. Run does the same when it is due. Errors:
-// ServiceUnavailable with lease.ErrHeld or lease.ErrLost, when another process owns the index.
+// Fold takes the lease of the tenant's index if it is free, and folds every delta that is in the log now into the bitmaps; it lets the lease go unless Run runs. Run does the same when it is
+// due. Errors: ServiceUnavailable with lease.ErrHeld or lease.ErrLost, when another process owns the index.
 func (s *Service) Fold(ctx context.Context, tenant string) (Folded, error) {
 	const op = "fleet.Fold"
 	held, err := s.acquire(ctx, tenant)
@@ -46,6 +46,12 @@ func (s *Service) Fold(ctx context.Context, tenant string) (Folded, error) {
 		return Folded{}, fault.Wrap(op, err)
 	}
 	out, err := s.fold(ctx, held, tenant)
+	s.mu.Lock()
+	runs := s.runs
+	s.mu.Unlock()
+	if !runs {
+		err = errors.Join(err, held.Release(context.WithoutCancel(ctx)))
+	}
 	return out, storeFault(op, err)
 }
 

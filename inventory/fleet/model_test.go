@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,14 +32,6 @@ type model map[string]map[string][]inventory.Entry
 
 func (m model) content(node string) func(string) []inventory.Entry {
 	return func(typ string) []inventory.Entry { return m[node][typ] }
-}
-
-func (m model) clone() model {
-	out := model{}
-	for k, v := range m {
-		out[k] = maps.Clone(v)
-	}
-	return out
 }
 
 // set makes a list a set, in order.
@@ -375,6 +366,12 @@ func TestConcurrentReportsAndReopen(t *testing.T) {
 				if err != nil || len(got.Entities) != 1 || got.Entities[0].ID != node {
 					t.Errorf("%s does not see its report %d: %v %v", node, i, got, err)
 				}
+				// and so by way of the cache, which the folds of all make old
+				counts, err := w.inv.GetInventory(tester, fleet.GetInventoryRequest{Filters: []inventory.Filter{{Key: "AWS:Application.Name", Values: []string{"only-" + node}, Type: inventory.BeginWith}},
+					Aggregators: []inventory.Aggregator{{Expression: "AWS:Application.Version"}}})
+				if err != nil || len(counts.Entities[0].Data[inventory.Application].Content) != 1 || counts.Entities[0].Data[inventory.Application].Content[0]["Version"] != strconv.Itoa(i) {
+					t.Errorf("%s does not count its report %d: %v %v", node, i, counts, err)
+				}
 			}
 		})
 	}
@@ -402,7 +399,7 @@ func TestConcurrentReportsAndReopen(t *testing.T) {
 
 // An owner that lost its lease changes nothing any more, wherever in a fold it lost it.
 func TestStaleOwner(t *testing.T) {
-	for at := range 4 {
+	for at := range 2 { // before it writes bitmaps, before it removes deltas
 		st := memstore.New()
 		w := newWorld(t, st, nil)
 		for i := range 20 {
@@ -428,10 +425,7 @@ func TestStaleOwner(t *testing.T) {
 		cfg.Store = slow
 		cfg.Leases = lease.New(slow, nil, lease.Config{})
 		_, err := fleet.New(cfg).Fold(tester, "default")
-		if !stolen {
-			require.NoError(t, err)
-			continue
-		}
+		require.True(t, stolen)
 		require.ErrorIs(t, err, lease.ErrLost)
 		require.Equal(t, before, dump(t, st))
 		require.Equal(t, []string{"mi-00"}, w.ask(inventory.Filter{Key: "AWS:Application.Version", Values: []string{"8"}, Type: inventory.GreaterThan},

@@ -23,11 +23,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.runs = true
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.runs = false
-		s.mu.Unlock()
-	}()
+	defer s.letGo(ctx)
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changed, err := store.Watch(inner, s.cfg.Store, todoKey())
@@ -57,7 +53,21 @@ func (s *Service) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Tend does once what Run does at each Poll: it looks at every tenant that has something to do and does what is due. It is for hosts that have a loop of their own.
+// letGo releases what Run owned.
+func (s *Service) letGo(ctx context.Context) {
+	s.mu.Lock()
+	owned := s.owned
+	s.owned, s.runs = map[string]lease.Held{}, false
+	s.mu.Unlock()
+	for tenant, held := range owned {
+		if err := held.Release(context.WithoutCancel(ctx)); err != nil { // it expires by itself
+			s.cfg.Log.Warn("cannot let go of an inventory index", "tenant", fault.Clean(tenant), "error", err)
+		}
+	}
+}
+
+// Tend does once what Run does at each Poll: it looks at every tenant that has something to do and does what is due. It is for hosts that have a loop of their own; what it owns then, it owns until the
+// session of Config.Leases ends.
 func (s *Service) Tend(ctx context.Context) error {
 	const op = "fleet.Tend"
 	var tenants []string
@@ -132,6 +142,9 @@ func (s *Service) tend(ctx context.Context, tenant string) error {
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.owned[tenant] = held
+	s.mu.Unlock()
 	if work {
 		if err := s.deleteAll(ctx, held, tenant); err != nil {
 			return err
@@ -140,7 +153,7 @@ func (s *Service) tend(ctx context.Context, tenant string) error {
 			return err
 		}
 	}
-	if fold || work {
+	if fold || work { // what was deleted is in the log now
 		if _, err := s.fold(ctx, held, tenant); err != nil {
 			return err
 		}

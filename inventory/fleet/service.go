@@ -34,7 +34,7 @@ type Config struct {
 	Audit      *audit.Log // nil records nothing
 	// Nodes says which nodes exist, and their tags; nil takes reports of every node id and gives the authorizer no attributes.
 	Nodes Nodes
-	// Order is that of LessThan and GreaterThan; nil is inventory.PlainOrder. With inventory.VersionOrder(patch.CompareDeb, …) versions of packages are ordered as versions.
+	// Order is that of LessThan and GreaterThan; nil is inventory.PlainOrder. With inventory.VersionOrder(patch.CompareDeb, patch.CompareRPM) versions of packages are ordered as versions.
 	Order  inventory.Order
 	Limits *inventory.Limits // nil is AWS's
 	// Cache is about how many bytes of decoded index are kept in memory, of all tenants; 0 is 256 MiB, less than 0 keeps none. What does not fit is read from the store.
@@ -66,7 +66,8 @@ type Service struct {
 	cache  cache
 	due    map[string]time.Time // when Run first saw deltas of a tenant that it has not folded
 	runs   bool
-	loader chan struct{} // holds a token while an index is loaded into the cache
+	owned  map[string]lease.Held // by tenant, what Tend took
+	loader chan struct{}         // holds a token while an index is loaded into the cache
 	swept  map[string]time.Time
 }
 
@@ -101,7 +102,7 @@ func New(cfg Config) *Service {
 	}
 	return &Service{cfg: cfg, heads: record.NewTable[head](cfg.Codec), types: record.NewTable[typeState](cfg.Codec), blocks: record.NewTable[blocks](cfg.Codec),
 		folds: record.NewTable[foldState](cfg.Codec), deletes: record.NewTable[deletion](cfg.Codec), given: map[string]*numbers{}, dict: map[string]*dictionary{},
-		due: map[string]time.Time{}, swept: map[string]time.Time{}, loader: make(chan struct{}, 1), cache: cache{tenants: map[string]*tenantIndex{}}}
+		due: map[string]time.Time{}, swept: map[string]time.Time{}, owned: map[string]lease.Held{}, loader: make(chan struct{}, 1), cache: cache{tenants: map[string]*tenantIndex{}}}
 }
 
 // storeFault gives an error of the store a code; others keep theirs.
