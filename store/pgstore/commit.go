@@ -174,6 +174,7 @@ func (c *committer) refuse(q []*request, err error, final bool) {
 
 // failed notes a failure and waits a little before the next attempt.
 func (c *committer) failed(q []*request, err error) {
+	connected := c.session != nil
 	if c.session != nil && (c.session.conn.IsClosed() || c.session.rollback() != nil || lasting(err) != nil) {
 		c.session.close()
 		c.session = nil
@@ -190,7 +191,11 @@ func (c *committer) failed(q []*request, err error) {
 	if c.pause == nil {
 		c.pause = c.s.newBackoff()
 	}
-	c.pause.wait(c.s.ctx)
+	if connected {
+		c.pause.short(c.s.ctx)
+	} else {
+		c.pause.wait(c.s.ctx)
+	}
 }
 
 // breakLock ends the session of a transaction that has had the lock since the last time that it was waited for in vain: its process is frozen in a way
@@ -220,6 +225,7 @@ func (c *committer) ready() (err error) {
 		if c.session, err = c.s.connect(); err != nil {
 			return err
 		}
+		c.pause = nil
 	}
 	if !c.known {
 		if _, c.seq, err = c.session.settle(c.s.handle, c.seq, 0); err != nil {

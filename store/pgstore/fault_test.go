@@ -81,7 +81,7 @@ func TestConnectionsTerminated(t *testing.T) {
 	l := startLoad(12, a, b)
 	for range times(20, 1000) {
 		l.until(t, 10)
-		_, err := p.Exec(context.Background(), "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by random() limit 3")
+		_, err := p.Exec(context.Background(), "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and datname = 'fleet' and pid <> pg_backend_pid() order by random() limit 3")
 		if err != nil {
 			p.Reset()
 		}

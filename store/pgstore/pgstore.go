@@ -194,7 +194,7 @@ func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx stor
 		err := l.run(inner, fn)
 		switch {
 		case l.broken != nil:
-			if lasting(l.broken) != nil || ctx.Err() != nil || !pause.wait(ctx) {
+			if lasting(l.broken) != nil || ctx.Err() != nil || !pause.short(ctx) {
 				return l.broken
 			}
 			continue
@@ -276,12 +276,20 @@ func (b *backoff) over() bool {
 
 // wait waits before the next attempt, ever longer; false if there should be none.
 func (b *backoff) wait(ctx context.Context) bool {
+	d := b.next
+	b.next = min(2*b.next, 500*time.Millisecond)
+	return b.pause(ctx, d)
+}
+
+// short is wait after the loss of a connection, when the next one may be good.
+func (b *backoff) short(ctx context.Context) bool { return b.pause(ctx, 5*time.Millisecond) }
+
+func (b *backoff) pause(ctx context.Context, d time.Duration) bool {
 	if b.over() {
 		return false
 	}
-	t := time.NewTimer(b.next)
+	t := time.NewTimer(d)
 	defer t.Stop()
-	b.next = min(2*b.next, 500*time.Millisecond)
 	select {
 	case <-t.C:
 		return true

@@ -116,16 +116,21 @@ func (p *snapshot) ask(ctx context.Context, sql string, args []any, row func(pgx
 		}
 		if last := lasting(err); last != nil {
 			p.broken = last
-		} else if !first || !again.wait(ctx) {
+		} else if !first {
 			p.broken = unavailable(err)
 		} else {
 			// Nothing has been seen of this state yet: another will do.
+			wait := again.wait
 			if p.conn != nil {
+				wait = again.short
 				p.conn.Conn().Close(context.Background())
 				p.conn.Release()
 				p.conn = nil
 			}
-			continue
+			if wait(ctx) {
+				continue
+			}
+			p.broken = unavailable(err)
 		}
 		p.dead = p.broken
 		return p.broken
