@@ -102,7 +102,7 @@ func colours(st Status) (fill, line string) {
 func (rb *Runbook) Mermaid(x *Execution) string {
 	var b strings.Builder
 	b.WriteString("flowchart TD\n")
-	b.WriteString("  start([start]) --> s0\n")
+	b.WriteString("  begin([\"Start\"]) --> s0\n")
 	box := func(indent string, i int) {
 		s := &rb.steps[i]
 		open, shut := "[", "]"
@@ -149,7 +149,7 @@ func (rb *Runbook) Mermaid(x *Execution) string {
 		fmt.Fprintf(&b, "  s%d %s %s\n", e.from, arrow, to)
 	}
 	if end {
-		b.WriteString("  finish([end])\n")
+		b.WriteString("  finish([\"End\"])\n")
 	}
 	if x != nil {
 		for i := range rb.steps {

@@ -144,7 +144,20 @@ func (sc *scenario) play(t testing.TB) string {
 		}
 	}
 	p.summary()
+	p.replay(req)
 	return p.out.String()
+}
+
+// replay applies the history to a new execution, which must decide the same and come to the same; a history that was changed must not.
+func (p *playing) replay(req automation.Start) {
+	x, err := p.rb.New(req, epoch)
+	require.NoError(p.t, err)
+	require.NoError(p.t, p.rb.Replay(x, p.entries))
+	want, err := p.x.Encode()
+	require.NoError(p.t, err)
+	got, err := x.Encode()
+	require.NoError(p.t, err)
+	require.JSONEq(p.t, string(want), string(got))
 }
 
 // span reads a duration, days too.
@@ -280,8 +293,8 @@ func (p *playing) event(line string) {
 // step applies an event and writes down what it changed.
 func (p *playing) step(ev automation.Event) {
 	before := p.x.Clone()
-	out, err := p.rb.Step(p.x, ev, p.now)
-	p.entries = append(p.entries, automation.Entry{At: p.now, Event: ev})
+	entry, out, err := p.rb.Record(p.x, ev, p.now)
+	p.entries = append(p.entries, entry)
 	for i := range p.x.Steps {
 		s := &p.x.Steps[i]
 		p.names[s.ID] = s.Name

@@ -1,0 +1,73 @@
+package automation_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fleetwright/fleetwright/automation"
+)
+
+// A runbook that asks before it acts, stepped by hand: the seven days of an approval take no time.
+func Example() {
+	rb, err := automation.ParseRunbook([]byte(`
+schemaVersion: "0.3"
+parameters: {InstanceId: {type: String}}
+mainSteps:
+- {name: ask, action: "aws:approve", onFailure: "step:tell", inputs: {Approvers: [ann]}}
+- {name: stop, action: "aws:changeInstanceState", isEnd: true, inputs: {InstanceIds: ["{{ InstanceId }}"], DesiredState: stopped}}
+- {name: tell, action: "aws:invokeWebhook", inputs: {IntegrationName: ops, Body: nobody answered}}
+`), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	x, err := rb.New(automation.Start{ID: "e-1", Parameters: map[string][]string{"InstanceId": {"i-1"}}}, now)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	step := func(ev automation.Event, at time.Time) {
+		out, err := rb.Step(x, ev, at)
+		if err != nil {
+			fmt.Println(err)
+		}
+		for _, e := range out {
+			fmt.Println(at.Sub(now), e.Kind, e.Step)
+		}
+	}
+	step(automation.Event{Begin: true}, now)
+	due, _ := x.Next()
+	step(automation.Event{}, due) // nobody answered
+	step(automation.Event{Result: &automation.Result{StepID: x.Steps[1].ID, Attempt: 1}}, due.Add(time.Second))
+	fmt.Println(x.Status, x.Failure.Details["StepName"])
+	// Output:
+	// 0s Ask ask
+	// 168h0m0s Invoke tell
+	// TimedOut [ask]
+}
+
+// What a runbook leaves behind when something goes wrong.
+func ExampleRunbook_Explore() {
+	rb, err := automation.ParseRunbook([]byte(`
+schemaVersion: "0.3"
+mainSteps:
+- {name: make, action: "aws:createStack", inputs: {StackName: test, TemplateBody: "{}"}}
+- {name: check, action: "aws:executeAwsApi", inputs: {Service: ec2, Api: DescribeInstances}}
+- {name: drop, action: "aws:deleteStack", inputs: {StackName: test}}
+`), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	e, err := rb.Explore(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, w := range e.Warnings {
+		fmt.Println(w.Kind, w.Message)
+	}
+	// Output:
+	// NotCleanedUp the execution can end as Failed after make and without drop
+}
