@@ -25,7 +25,7 @@ type dictionary struct {
 	ids map[hash]uint32
 }
 
-// mostCached is how many numbers of entries are cached for a tenant, of 40 bytes each.
+// mostCached is how many numbers of entries are cached, of all tenants, of some 50 bytes each.
 const mostCached = 1 << 20
 
 const (
@@ -235,8 +235,15 @@ func (s *Service) intern(ctx context.Context, tenant string, entries []*fresh) (
 	}
 	ids := map[hash]uint32{}
 	s.mu.Lock()
+	total := 0
+	for _, d := range s.dict {
+		total += len(d.ids)
+	}
+	if total > mostCached {
+		clear(s.dict)
+	}
 	d := s.dict[tenant]
-	if d == nil || d.gen != gen || len(d.ids) > mostCached {
+	if d == nil || d.gen != gen {
 		d = &dictionary{gen: gen, ids: map[hash]uint32{}}
 		s.dict[tenant] = d
 	}

@@ -54,7 +54,7 @@ func (s *Service) PutInventory(ctx context.Context, req inventory.Report) (out i
 	}
 	digest := s.cfg.Audit.Digest(req)
 	for range 8 {
-		err = s.take1(ctx, op, action, resource, tenant, digest, req.InstanceID, reports)
+		err = s.accept(ctx, op, action, resource, tenant, digest, req.InstanceID, reports)
 		if !errors.Is(err, errSwept) && !errors.Is(err, errNew) {
 			break
 		}
@@ -89,8 +89,8 @@ func (s *Service) mayTouch(ctx context.Context, op, action, tenant, node string)
 // errNew says that the node has no record and no ordinal was taken for it.
 var errNew = errors.New("fleet: the node is new")
 
-// take1 tries to take a report once.
-func (s *Service) take1(ctx context.Context, op, action, resource, tenant, digest, node string, reports []*report) error {
+// accept tries to take a report once.
+func (s *Service) accept(ctx context.Context, op, action, resource, tenant, digest, node string, reports []*report) error {
 	here := marker("", "")
 	all := []*fresh{here}
 	for _, r := range reports {
