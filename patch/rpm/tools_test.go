@@ -140,7 +140,7 @@ data</message>
 <update-status version="0.6"><update-list>
 <update kind="patch" name="SUSE-1" edition="1" arch="noarch" status="needed" category="security" severity="important" pkgmanager="true" restart="true" interactive="true"><summary>S &amp; T</summary><description>d</description><license/><source url="u" alias="upd"/><issue-date time_t="1717545600" text="x"/><issue-list><issue type="cve" id="CVE-2024-2"><title>t</title></issue><issue type="bugzilla" id="12"/></issue-list></update>
 <update kind="package" name="alpha" edition="1:1.2-1" arch="noarch" edition-old="1.0-1"><summary/></update>
-</update-list><blocked-update-list><update kind="patch" name="SUSE-2" status="not needed"/></blocked-update-list></update-status>
+</update-list><blocked-update-list><update kind="patch" name="SUSE-2" status="not-needed"/></blocked-update-list></update-status>
 </stream>
 `
 	rep, err := rpm.ReadZypper("zypper lp", strings.NewReader(text), nil)
@@ -150,7 +150,7 @@ data</message>
 		{Kind: "patch", Name: "SUSE-1", Edition: "1", Arch: "noarch", Summary: "S & T", Repo: "upd", Status: "needed", Category: "security", Severity: "important",
 			PackageManager: true, Restart: true, Interactive: true, Issued: time.Unix(1717545600, 0).UTC(), CVEs: []string{"CVE-2024-2"}, Bugzilla: []string{"12"}},
 		{Kind: "package", Name: "alpha", Edition: "1:1.2-1", EditionOld: "1.0-1", Arch: "noarch"},
-		{Kind: "patch", Name: "SUSE-2", Status: "not needed"},
+		{Kind: "patch", Name: "SUSE-2", Status: "not-needed"},
 	}, rep.Updates))
 	require.Len(t, rep.Needed(), 1)
 	require.Empty(t, cmp.Diff(patch.Advisory{ID: "SUSE-1", Type: "security", Severity: "important", Title: "S & T", Issued: time.Unix(1717545600, 0).UTC(),

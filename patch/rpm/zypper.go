@@ -20,7 +20,7 @@ type ZypperUpdate struct {
 	Summary    string
 	Repo       string // alias of the repository
 
-	Status         string // patches: "needed", "not needed", "applied", "optional", "undecided", "unwanted", "retracted"
+	Status         string // patches: "needed", "not-needed", "applied", "optional", "undecided", "unwanted", "retracted"
 	Category       string // patches: "security", "recommended", "optional" …
 	Severity       string // patches: "critical", "important", "moderate", "low", "unspecified" …
 	PackageManager bool   // the patch concerns zypper itself: it is installed first, and alone
