@@ -394,7 +394,7 @@ func (r *run) timeout(s *step) time.Duration {
 		if n <= 0 {
 			n = spec.Timeout
 		}
-		if spec.Cap > 0 && n > spec.Cap {
+		if spec.Cap > 0 && (n <= 0 || n > spec.Cap) {
 			n = spec.Cap
 		}
 	}
