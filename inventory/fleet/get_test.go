@@ -252,6 +252,7 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, w.inv.Tend(tester))
 	before := len(dump(t, st))
 	require.Equal(t, []string{"mi-1", "mi-2"}, other.ask(is("AWS:Application.Version", inventory.BeginWith, "1")))
+	require.Error(t, w.try("mi-1", item(inventory.Application, app("gone-refused", "1")), item(inventory.Service).HashOnly()), "a refused report leaves nothing behind for ever")
 	c.now = c.now.Add(31 * 24 * time.Hour)
 	w.put("mi-2", item(inventory.Application, app("stays", "1"), app("back", "1")))
 	require.NoError(t, w.inv.Tend(tester))

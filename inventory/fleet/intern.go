@@ -43,6 +43,7 @@ type fresh struct {
 	canon []byte
 	h     hash
 	id    uint32
+	made  bool // the entry was stored for this report
 }
 
 // marker returns the entry that stands for a type being reported at all, in a version; of the empty type, that the node has any inventory. Its canonical form is that of no real entry.
@@ -232,6 +233,9 @@ func (s *Service) intern(ctx context.Context, tenant string, entries []*fresh) (
 			return 0, errSwept
 		}
 		take(part)
+		for i, f := range part {
+			f.made = f.id == ids[i]
+		}
 	}
 	ids := map[hash]uint32{}
 	s.mu.Lock()
@@ -262,6 +266,35 @@ func (s *Service) intern(ctx context.Context, tenant string, entries []*fresh) (
 	}
 	s.mu.Unlock()
 	return gen, nil
+}
+
+// disown has entries that were stored for a report which was refused looked at by a later sweep, so that nobody can fill the store with what no node has.
+func (s *Service) disown(ctx context.Context, tenant string, reports []*report) {
+	var made []*fresh
+	for _, r := range reports {
+		for _, f := range r.entries {
+			if f.made {
+				made = append(made, f)
+			}
+		}
+	}
+	now := s.cfg.Now()
+	for len(made) > 0 {
+		part := made[:min(len(made), internAtOnce)]
+		made = made[len(part):]
+		err := s.cfg.Store.Update(context.WithoutCancel(ctx), func(ctx context.Context, tx store.Tx) error {
+			for _, f := range part {
+				if err := s.put(tx, deadKey(tenant).Time(now).Str(f.typ).Uint(uint64(f.id)), nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.cfg.Log.Warn("entries of a refused report stay in the store", "entries", len(part), "error", err)
+			return
+		}
+	}
 }
 
 // unset is the number of an entry that has none yet; it is never given.

@@ -60,6 +60,7 @@ func (s *Service) PutInventory(ctx context.Context, req inventory.Report) (out i
 		}
 	}
 	if err != nil {
+		s.disown(ctx, tenant, reports)
 		if errors.Is(err, errSwept) || errors.Is(err, errNew) {
 			err = fault.New(op, fault.ServiceUnavailable, "the index changes all the time; try again")
 		}
