@@ -74,13 +74,13 @@ func TestChildren(t *testing.T) {
 	require.NoError(t, err)
 	w := automationtest.New(parent).Document("Kid", kid).On("a", func(c automationtest.Call) automationtest.Answer {
 		require.Equal(t, "x", c.Inputs["P"])
-		return automationtest.Answer{Output: map[string]any{"Id": "i-1"}, After: time.Minute}
+		return automationtest.Answer{Output: map[string]any{"Id": "i-1"}, After: 20 * time.Second}
 	})
 	x, err := w.Run(automation.Start{})
 	require.NoError(t, err)
 	require.Equal(t, automation.Success, x.Status)
 	require.Equal(t, []any{"i-1"}, x.Steps[0].Outputs["Output"])
-	require.Equal(t, time.Minute, w.Elapsed())
+	require.Equal(t, 20*time.Second, w.Elapsed())
 
 	w = automationtest.New(runbook(t, `- {name: kid, action: "aws:executeAutomation", inputs: {DocumentName: Kid, RuntimeParameters: {Nope: x}}}`)).Document("Kid", kid)
 	x, err = w.Run(automation.Start{})
