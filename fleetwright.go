@@ -29,10 +29,14 @@ import (
 	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/inventory"
+	"github.com/fleetwright/fleetwright/inventory/fleet"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/patch"
+	"github.com/fleetwright/fleetwright/patch/patchstore"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/record"
@@ -51,6 +55,7 @@ type Config struct {
 	Actions        *document.Actions     // what may stand in a step; nil is document.Builtin()
 	Parameters     document.Resolver     // answers {{ssm:name}} in documents; nil knows no name
 	ParameterStore parameter.Config      // options of the Parameter Store; its Store, Codec, Authorizer, Box, Audit, Leases, Now, Rand and Log are set by New
+	PatchCatalog   patchstore.Catalog    // what could be installed, for DescribeAvailablePatches; nil knows of no patch
 	NodeOps        map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
 
 	Name      string // of this control plane, for people: in leases and the audit log; "" is "control-plane"
@@ -76,6 +81,8 @@ type Fleet struct {
 	Documents  *library.Service
 	Commands   *command.Service
 	Parameters *parameter.Service
+	Patches    *patchstore.Service
+	Inventory  *fleet.Service
 	Compliance *compliance.Service
 	Audit      *audit.Log
 	Leases     *lease.Leases
@@ -136,10 +143,17 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	f.Documents = library.New(library.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Actions: cfg.Actions,
 		Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
-	f.Compliance, err = compliance.New(compliance.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Nodes: Registry(f.Nodes), Now: cfg.Now, Log: cfg.Log})
+	f.Compliance, err = compliance.New(compliance.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Nodes: Registry{f.Nodes}, Now: cfg.Now, Log: cfg.Log})
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
+	f.Patches, err = patchstore.New(patchstore.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Nodes: Registry{f.Nodes}, Catalog: cfg.PatchCatalog,
+		Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
+	if err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	f.Inventory = fleet.New(fleet.Config{Store: cfg.Store, Codec: cfg.Codec, Leases: f.Leases, Authorizer: nodeSelf{cfg.Authorizer}, Audit: f.Audit, Nodes: Registry{f.Nodes},
+		Order: inventory.VersionOrder(patch.CompareDeb, patch.CompareRPM), Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 	pc := cfg.ParameterStore
 	pc.Store, pc.Codec, pc.Authorizer, pc.Box, pc.Audit, pc.Leases = cfg.Store, cfg.Codec, cfg.Authorizer, seal.NewBox(cfg.Keys, nil), f.Audit, f.Leases
 	pc.Now, pc.Rand, pc.Log = cfg.Now, cfg.Rand, cfg.Log
@@ -195,6 +209,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 	work(front, "retention", f.prune)
 	work(front, "parameters", f.Parameters.Run)
+	work(front, "inventory", f.Inventory.Run)
 	err := f.Commands.Run(front)
 	abort()
 	stop()

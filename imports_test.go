@@ -127,6 +127,7 @@ var table = map[string]row{
 	"appconfig":                 {floor: services},
 
 	"action":           {floor: services},
+	"action/inventory": {floor: services, also: []string{"action", "inventory/gather"}},
 	"action/*":         {floor: services, also: []string{"action"}},
 	"inventory/gather": {floor: services, also: []string{"action"}},
 	"agent":            {floor: services, also: []string{"action"}, tests: []string{"action/*"}},

@@ -14,9 +14,11 @@ import (
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/inventory/fleet"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/patch/patchstore"
 )
 
 // Services are what the operations call. An operation whose service is nil answers UnsupportedOperationException.
@@ -25,6 +27,8 @@ type Services struct {
 	Nodes      *node.Service
 	Documents  *library.Service
 	Parameters parameter.Store
+	Patches    *patchstore.Service
+	Inventory  *fleet.Service
 	Compliance *compliance.Service
 	Audit      *audit.Log // also records what no service does: refused credentials, requests that cannot be read, reads of commands
 }

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/fleetwright/fleetwright/compliance"
+	"github.com/fleetwright/fleetwright/inventory/fleet"
 	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/patch/patchstore"
 )
 
 // Operation is one row of the table of what can be called.
@@ -36,6 +38,8 @@ const (
 	needsCompliance
 	needsParameters
 	needsSharing
+	needsPatches
+	needsInventory
 )
 
 func (o *Operation) available(s *Services) bool {
@@ -47,9 +51,13 @@ func (o *Operation) available(s *Services) bool {
 	case needsDocuments:
 		return s.Documents != nil
 	case needsTaggable:
-		return s.Nodes != nil || s.Documents != nil || s.Parameters != nil
+		return s.Nodes != nil || s.Documents != nil || s.Parameters != nil || s.Patches != nil
 	case needsCompliance:
 		return s.Compliance != nil
+	case needsPatches:
+		return s.Patches != nil
+	case needsInventory:
+		return s.Inventory != nil
 	case needsParameters:
 		return s.Parameters != nil
 	case needsSharing:
@@ -142,6 +150,10 @@ func sharerOf(a *API) parameter.Sharer {
 	return s
 }
 
+func patchesOf(a *API) *patchstore.Service { return a.Patches }
+
+func inventoryOf(a *API) *fleet.Service { return a.Inventory }
+
 func complianceOf(a *API) *compliance.Service { return a.Compliance }
 
 // Operations returns the table, sorted by name: every operation that a control plane answers. The slice is the caller's. It is the only place where an operation gets a
@@ -178,9 +190,9 @@ func Operations() []Operation {
 		add(Operation{Name: "UpdateInstanceName", Permission: "ssm:UpdateInstanceInformation", Own: true, Summary: "Change the name under which a node is shown.", needs: needsNodes}, (*API).updateInstanceName),
 
 		// Tags.
-		add(Operation{Name: "AddTagsToResource", Summary: "Set tags of a node, document or parameter.", needs: needsTaggable}, (*API).addTagsToResource),
-		add(Operation{Name: "RemoveTagsFromResource", Summary: "Remove tags of a node, document or parameter.", needs: needsTaggable}, (*API).removeTagsFromResource),
-		add(Operation{Name: "ListTagsForResource", Summary: "Read the tags of a node, document or parameter.", needs: needsTaggable}, (*API).listTagsForResource),
+		add(Operation{Name: "AddTagsToResource", Summary: "Set tags of a node, document, parameter or baseline.", needs: needsTaggable}, (*API).addTagsToResource),
+		add(Operation{Name: "RemoveTagsFromResource", Summary: "Remove tags of a node, document, parameter or baseline.", needs: needsTaggable}, (*API).removeTagsFromResource),
+		add(Operation{Name: "ListTagsForResource", Summary: "Read the tags of a node, document, parameter or baseline.", needs: needsTaggable}, (*API).listTagsForResource),
 
 		// Resource groups, at AWS a service of its own.
 		add(Operation{Name: "CreateGroup", Permission: "resource-groups:CreateGroup", Own: true, Summary: "Create a resource group with a tag query.", needs: needsNodes}, (*API).createGroup),
@@ -204,6 +216,36 @@ func Operations() []Operation {
 		pass(Operation{Name: "PutResourcePolicy", Summary: "Share a parameter with others.", needs: needsSharing}, sharerOf, parameter.Sharer.PutResourcePolicy),
 		pass(Operation{Name: "GetResourcePolicies", Summary: "Read with whom a parameter is shared.", needs: needsSharing}, sharerOf, parameter.Sharer.GetResourcePolicies),
 		pass(Operation{Name: "DeleteResourcePolicy", Summary: "End the sharing of a parameter.", needs: needsSharing}, sharerOf, parameter.Sharer.DeleteResourcePolicy),
+
+		// Patches.
+		pass(Operation{Name: "CreatePatchBaseline", Summary: "Store a new patch baseline.", needs: needsPatches}, patchesOf, (*patchstore.Service).CreatePatchBaseline),
+		pass(Operation{Name: "UpdatePatchBaseline", Summary: "Change a patch baseline.", needs: needsPatches}, patchesOf, (*patchstore.Service).UpdatePatchBaseline),
+		pass(Operation{Name: "GetPatchBaseline", Summary: "Read a patch baseline.", needs: needsPatches}, patchesOf, (*patchstore.Service).GetPatchBaseline),
+		pass(Operation{Name: "DeletePatchBaseline", Summary: "Delete a patch baseline.", needs: needsPatches}, patchesOf, (*patchstore.Service).DeletePatchBaseline),
+		pass(Operation{Name: "DescribePatchBaselines", Summary: "List patch baselines.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribePatchBaselines),
+		pass(Operation{Name: "RegisterDefaultPatchBaseline", Summary: "Make a baseline the default for its operating system.", needs: needsPatches}, patchesOf, (*patchstore.Service).RegisterDefaultPatchBaseline),
+		pass(Operation{Name: "GetDefaultPatchBaseline", Summary: "Read which baseline is the default for an operating system.", needs: needsPatches}, patchesOf, (*patchstore.Service).GetDefaultPatchBaseline),
+		pass(Operation{Name: "RegisterPatchBaselineForPatchGroup", Summary: "Give a patch group a baseline.", needs: needsPatches}, patchesOf, (*patchstore.Service).RegisterPatchBaselineForPatchGroup),
+		pass(Operation{Name: "DeregisterPatchBaselineForPatchGroup", Summary: "Take a patch group from a baseline.", needs: needsPatches}, patchesOf, (*patchstore.Service).DeregisterPatchBaselineForPatchGroup),
+		pass(Operation{Name: "GetPatchBaselineForPatchGroup", Summary: "Read which baseline a patch group has.", needs: needsPatches}, patchesOf, (*patchstore.Service).GetPatchBaselineForPatchGroup),
+		pass(Operation{Name: "DescribePatchGroups", Summary: "List patch groups with their baselines.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribePatchGroups),
+		pass(Operation{Name: "DescribePatchGroupState", Summary: "Read what patching found in a patch group, in numbers.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribePatchGroupState),
+		pass(Operation{Name: "DescribePatchProperties", Summary: "List the products, classes and severities that patches have.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribePatchProperties),
+		pass(Operation{Name: "DescribeAvailablePatches", Summary: "List known patches.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribeAvailablePatches),
+		pass(Operation{Name: "DescribeEffectivePatchesForPatchBaseline", Summary: "List the patches that a baseline approves, or will.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribeEffectivePatchesForPatchBaseline),
+		pass(Operation{Name: "DescribeInstancePatches", Summary: "List the patches of a node with their states.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribeInstancePatches),
+		pass(Operation{Name: "DescribeInstancePatchStates", Summary: "List what patching found on nodes, in numbers.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribeInstancePatchStates),
+		pass(Operation{Name: "DescribeInstancePatchStatesForPatchGroup", Summary: "List what patching found on the nodes of a patch group.", needs: needsPatches}, patchesOf, (*patchstore.Service).DescribeInstancePatchStatesForPatchGroup),
+		pass(Operation{Name: "GetDeployablePatchSnapshotForInstance", Summary: "Read what a node is to patch by.", needs: needsPatches}, patchesOf, (*patchstore.Service).GetDeployablePatchSnapshotForInstance),
+
+		// Inventory.
+		pass(Operation{Name: "PutInventory", Summary: "Report inventory of a node.", needs: needsInventory}, inventoryOf, (*fleet.Service).PutInventory),
+		pass(Operation{Name: "GetInventory", Summary: "Ask the inventory of many nodes.", needs: needsInventory}, inventoryOf, (*fleet.Service).GetInventory),
+		pass(Operation{Name: "ListInventoryEntries", Summary: "Read the entries of a type on a node.", needs: needsInventory}, inventoryOf, (*fleet.Service).ListInventoryEntries),
+		pass(Operation{Name: "GetInventorySchema", Summary: "List inventory types with their attributes.", needs: needsInventory}, inventoryOf, (*fleet.Service).GetInventorySchema),
+		pass(Operation{Name: "DeleteInventory", Summary: "Delete a custom inventory type, or its data.", needs: needsInventory}, inventoryOf, (*fleet.Service).DeleteInventory),
+		pass(Operation{Name: "DescribeInventoryDeletions", Summary: "List deletions of inventory that are under way or done.", needs: needsInventory}, inventoryOf, (*fleet.Service).DescribeInventoryDeletions),
+		pass(Operation{Name: "ListInventoryChanges", Permission: "ssm:ListInventoryEntries", Own: true, Summary: "Say what changed on a node.", needs: needsInventory}, inventoryOf, (*fleet.Service).ListInventoryChanges),
 
 		// Compliance.
 		pass(Operation{Name: "PutComplianceItems", Summary: "Report compliance items of a node.", needs: needsCompliance}, complianceOf, (*compliance.Service).PutComplianceItems),

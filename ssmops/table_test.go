@@ -9,19 +9,23 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/inventory"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/patch"
+	"github.com/fleetwright/fleetwright/patch/patchstore"
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/target"
 )
 
 // things are what a world holds when the table is walked.
-type things struct{ node, command, activation, policy, policyHash string }
+type things struct{ node, command, activation, policy, policyHash, baseline, spare string }
 
 // samples has for every operation a request that succeeds for who may send it. An operation without one fails TestR01.
 func samples() map[string]func(things) any {
@@ -32,6 +36,9 @@ func samples() map[string]func(things) any {
 	ofCommand := func(x things) any { return m{"CommandId": x.command} }
 	document := func(things) any { return m{"Name": "Greet"} }
 	nothing := func(things) any { return m{} }
+	baseline := func(x things) any { return m{"BaselineId": x.baseline} }
+	patchGroup := func(things) any { return m{"PatchGroup": "web"} }
+	inventoryType := func(x things) any { return m{"InstanceId": x.node, "TypeName": "Custom:Rack"} }
 	parameterName := func(things) any { return m{"Name": "/app/secret"} }
 	group := func(things) any { return m{"Name": "webs"} }
 	return map[string]func(things) any{
@@ -70,6 +77,25 @@ func samples() map[string]func(things) any {
 		"DeleteResourcePolicy": func(x things) any {
 			return m{"ResourceArn": canaryARN, "PolicyId": x.policy, "PolicyHash": x.policyHash}
 		},
+		"CreatePatchBaseline": func(things) any { return m{"Name": "other", "OperatingSystem": "DEBIAN"} },
+		"UpdatePatchBaseline": func(x things) any { return m{"BaselineId": x.baseline, "Description": "new"} },
+		"GetPatchBaseline":    baseline, "DeletePatchBaseline": func(x things) any { return m{"BaselineId": x.spare} }, "RegisterDefaultPatchBaseline": baseline,
+		"DescribeEffectivePatchesForPatchBaseline": baseline, "DescribePatchBaselines": nothing, "DescribePatchGroups": nothing, "DescribeAvailablePatches": nothing, "GetDefaultPatchBaseline": nothing,
+		"RegisterPatchBaselineForPatchGroup":   func(x things) any { return m{"BaselineId": x.baseline, "PatchGroup": "db"} },
+		"DeregisterPatchBaselineForPatchGroup": func(x things) any { return m{"BaselineId": x.baseline, "PatchGroup": "web"} },
+		"GetPatchBaselineForPatchGroup":        patchGroup, "DescribePatchGroupState": patchGroup, "DescribeInstancePatchStatesForPatchGroup": patchGroup,
+		"DescribePatchProperties":     func(things) any { return m{"OperatingSystem": "DEBIAN", "Property": "PRODUCT"} },
+		"DescribeInstancePatches":     func(x things) any { return m{"InstanceId": x.node} },
+		"DescribeInstancePatchStates": func(x things) any { return m{"InstanceIds": []string{x.node}} },
+		"GetDeployablePatchSnapshotForInstance": func(x things) any {
+			return m{"InstanceId": x.node, "SnapshotId": "9a2cba1d-4b1e-4b0a-8f2e-0123456789ab"}
+		},
+		"PutInventory": func(x things) any {
+			return m{"InstanceId": x.node, "Items": []m{{"TypeName": "Custom:Rack", "SchemaVersion": "1.0", "CaptureTime": "2026-03-01T00:00:00Z", "Content": []m{{"Place": "b"}}}}}
+		},
+		"GetInventory": nothing, "GetInventorySchema": nothing, "DescribeInventoryDeletions": nothing,
+		"ListInventoryEntries": inventoryType, "ListInventoryChanges": func(x things) any { return m{"InstanceId": x.node} },
+		"DeleteInventory": func(things) any { return m{"TypeName": "Custom:Rack"} },
 		"PutComplianceItems": func(x things) any {
 			return m{"ResourceId": x.node, "ResourceType": "ManagedInstance", "ComplianceType": "Custom:Backup", "ExecutionSummary": m{"ExecutionTime": 1772323200}, "Items": []m{}}
 		},
@@ -93,6 +119,18 @@ func furnish(w *world) things {
 	_, err = w.parameters.LabelParameterVersion(w.ctx, parameter.LabelParameterVersionRequest{Name: "/app/secret", Labels: []string{"one"}})
 	require.NoError(w.t, err)
 	shared, err := w.parameters.PutResourcePolicy(w.ctx, parameter.PutResourcePolicyRequest{ResourceARN: canaryARN, Policy: canaryPolicy})
+	require.NoError(w.t, err)
+	for _, to := range []*string{&x.baseline, &x.spare} {
+		made, err := w.patches.CreatePatchBaseline(w.ctx, patchstore.CreatePatchBaselineRequest{Baseline: patch.Baseline{Name: "canary", OperatingSystem: patch.Debian, Description: "canary"}})
+		require.NoError(w.t, err)
+		*to = made.BaselineID
+	}
+	_, err = w.patches.RegisterPatchBaselineForPatchGroup(w.ctx, patchstore.GroupRequest{BaselineID: x.baseline, PatchGroup: "web"})
+	require.NoError(w.t, err)
+	at := time.Now()
+	require.NoError(w.t, w.patches.Report(w.ctx, "default", x.node, patch.Report{Operation: patch.Scan, BaselineID: x.baseline, PatchGroup: "web", OperatingSystem: patch.Debian, Started: at, Ended: at,
+		Patches: []patch.Patch{{Key: patch.Key{Name: "canary", Arch: "all"}, State: patch.StateMissing, Wanted: "2"}}}))
+	_, err = w.inventory.PutInventory(w.ctx, inventory.Report{InstanceID: x.node, Items: []inventory.Item{{TypeName: "Custom:Rack", SchemaVersion: "1.0", CaptureTime: "2026-03-01T00:00:00Z", Content: []inventory.Entry{{"Place": "canary"}}}}})
 	require.NoError(w.t, err)
 	x.policy, x.policyHash = shared.PolicyID, shared.PolicyHash
 	return x

@@ -6,6 +6,7 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/patch/patchstore"
 )
 
 // The resource types that can be tagged here.
@@ -13,18 +14,19 @@ const (
 	typeNode      = "ManagedInstance"
 	typeDocument  = "Document"
 	typeParameter = "Parameter"
+	typeBaseline  = "PatchBaseline"
 )
 
 // kind checks the type of a resource that is to be tagged. What it refuses no service sees, so that it is recorded here.
 func (a *API) kind(ctx context.Context, op, typ string) error {
 	var err error
 	switch {
-	case typ == typeNode && a.Nodes != nil, typ == typeDocument && a.Documents != nil, typ == typeParameter && a.Parameters != nil:
+	case typ == typeNode && a.Nodes != nil, typ == typeDocument && a.Documents != nil, typ == typeParameter && a.Parameters != nil, typ == typeBaseline && a.Patches != nil:
 		return nil
-	case typ == typeNode, typ == typeDocument, typ == typeParameter:
+	case typ == typeNode, typ == typeDocument, typ == typeParameter, typ == typeBaseline:
 		err = fault.New("ssmops."+op, fault.UnsupportedOperation, "this control plane keeps no %s", typ)
 	default:
-		err = fault.New("ssmops."+op, fault.InvalidResourceType, "resources of type %q are not kept here: %s, %s or %s", clip(typ), typeNode, typeDocument, typeParameter)
+		err = fault.New("ssmops."+op, fault.InvalidResourceType, "resources of type %q are not kept here: %s, %s, %s or %s", clip(typ), typeNode, typeDocument, typeParameter, typeBaseline)
 	}
 	a.audit(ctx, "ssm:"+op, "*", err)
 	return err
@@ -54,6 +56,13 @@ func (a *API) addTagsToResource(ctx context.Context, in *library.AddTagsToResour
 		_, err := a.Parameters.AddTagsToResource(ctx, req)
 		return nil, err
 	}
+	if in.ResourceType == typeBaseline {
+		req := patchstore.TagsRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID}
+		for _, t := range in.Tags {
+			req.Tags = append(req.Tags, patchstore.Tag(t))
+		}
+		return nil, a.Patches.AddTagsToResource(ctx, req)
+	}
 	tags, err := tagMap("ssmops.AddTagsToResource", in.Tags)
 	if err != nil {
 		a.audit(ctx, "ssm:AddTagsToResource", "node/"+clip(in.ResourceID), err)
@@ -74,6 +83,9 @@ func (a *API) removeTagsFromResource(ctx context.Context, in *library.RemoveTags
 		_, err := a.Parameters.RemoveTagsFromResource(ctx, parameter.RemoveTagsFromResourceRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID, TagKeys: in.TagKeys})
 		return nil, err
 	}
+	if in.ResourceType == typeBaseline {
+		return nil, a.Patches.RemoveTagsFromResource(ctx, patchstore.TagsRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID, TagKeys: in.TagKeys})
+	}
 	return nil, asResource(a.Nodes.RemoveTags(ctx, in.ResourceID, in.TagKeys))
 }
 
@@ -92,6 +104,14 @@ func (a *API) listTagsForResource(ctx context.Context, in *library.ListTagsForRe
 		r, err := a.Parameters.ListTagsForResource(ctx, parameter.ListTagsForResourceRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID})
 		out := library.ListTagsForResourceResult{TagList: []Tag{}}
 		for _, t := range r.TagList {
+			out.TagList = append(out.TagList, Tag(t))
+		}
+		return out, err
+	}
+	if in.ResourceType == typeBaseline {
+		list, err := a.Patches.ListTagsForResource(ctx, patchstore.TagsRequest{ResourceType: in.ResourceType, ResourceID: in.ResourceID})
+		out := library.ListTagsForResourceResult{TagList: []Tag{}}
+		for _, t := range list {
 			out.TagList = append(out.TagList, Tag(t))
 		}
 		return out, err

@@ -251,7 +251,7 @@ func TestServicesThatAreNotThere(t *testing.T) {
 
 func FuzzRequests(f *testing.F) {
 	for _, s := range samples() {
-		b, err := json.Marshal(s(things{"mi-00000000000000000", "00000000-0000-4000-8000-000000000000", "x", "", ""}))
+		b, err := json.Marshal(s(things{node: "mi-00000000000000000", command: "00000000-0000-4000-8000-000000000000", activation: "x"}))
 		require.NoError(f, err)
 		f.Add(byte(3), b)
 	}

@@ -15,17 +15,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/blob/memblob"
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/inventory/fleet"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/patch/patchstore"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/store/memstore"
@@ -41,6 +44,8 @@ type world struct {
 	docs       *library.Service
 	compliance *compliance.Service
 	parameters *parameter.Service
+	patches    *patchstore.Service
+	inventory  *fleet.Service
 	log        *audit.Log
 
 	mu     sync.Mutex
@@ -80,7 +85,10 @@ func newWorld(t testing.TB) *world {
 	w.parameters = parameter.New(parameter.Config{Store: st, Authorizer: byName{}, Audit: w.log, Box: seal.NewBox(wrapper, nil)})
 	w.compliance, err = compliance.New(compliance.Config{Store: st, Authorizer: byName{}, Audit: w.log})
 	require.NoError(t, err)
-	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Parameters: w.parameters, Compliance: w.compliance, Audit: w.log}, nil)
+	w.patches, err = patchstore.New(patchstore.Config{Store: st, Authorizer: byName{}, Audit: w.log, Nodes: fleetwright.Registry{Nodes: w.nodes}})
+	require.NoError(t, err)
+	w.inventory = fleet.New(fleet.Config{Store: st, Authorizer: byName{}, Audit: w.log, Nodes: fleetwright.Registry{Nodes: w.nodes}})
+	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Parameters: w.parameters, Patches: w.patches, Inventory: w.inventory, Compliance: w.compliance, Audit: w.log}, nil)
 	return w
 }
 

@@ -168,7 +168,7 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		if opts.ClientCAs != nil {
 			auth = ssmops.Either(auth, callers.Certificates())
 		}
-		api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Compliance: f.Compliance, Audit: f.Audit}, &ssmops.Options{Log: log})
+		api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Audit: f.Audit}, &ssmops.Options{Log: log})
 		mux.Handle("/", api.Handler(auth, &ssmops.HandlerOptions{Stop: stopping}))
 	}
 	f, err := fleetwright.Open(ctx, o.dir, opts)
