@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(childEnv); dsn != "" {
 		child(dsn)
 	}
+	if arg := os.Getenv(claimEnv); arg != "" {
+		claimChild(arg)
+	}
 	code := m.Run()
 	if shared.srv != nil {
 		shared.srv.Close()
