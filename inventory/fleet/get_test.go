@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/inventory"
 	"github.com/fleetwright/fleetwright/inventory/fleet"
@@ -351,15 +352,26 @@ func TestCacheIsBounded(t *testing.T) {
 // At most four bytes are written for each byte reported: of a fleet that reports for the first time, again, and with changes as agents send them.
 func TestWrittenPerReported(t *testing.T) {
 	st := &counting{Store: memstore.New()}
-	w := newWorld(t, st, nil)
+	w := newWorld(t, st, func(c *fleet.Config) { c.Audit = audit.New(audit.Config{Store: st}) })
 	cat := newCatalogue(100)
-	for round := range 3 {
+	for round := range 4 {
 		reported, before := int64(0), st.bytes.Load()
 		for n := range 60 {
 			rep := cat.report(n)
-			if round > 0 {
+			switch round {
+			case 3: // one package changed, another on each node, told as a delta
+				base := rep.Items[0].Content
+				base[n%50] = inventory.Entry{"Name": "changed-" + fmt.Sprint(n%9), "Version": "2"}
+				next := slices.Clone(base)
+				next[(n+7)%50] = inventory.Entry{"Name": next[(n+7)%50]["Name"], "Version": "9", "PackageId": "new_9_amd64.deb"}
+				rep.Items = rep.Items[:1]
+				rep.Items[0].Content, rep.Items[0].Delta, rep.Items[0].ContentHash = nil, inventory.Know(base).Diff(next), inventory.ContentHash(next)
+			case 1, 2:
 				rep.Items[0].Content[n%50] = inventory.Entry{"Name": "changed-" + fmt.Sprint(n%9), "Version": fmt.Sprint(round)}
 				rep.Items[0].ContentHash += fmt.Sprint(round)
+				if round == 2 {
+					rep.Items[0].ContentHash = inventory.ContentHash(rep.Items[0].Content)
+				}
 				rep.Items[1] = rep.Items[1].HashOnly()
 			}
 			reported += size(rep)

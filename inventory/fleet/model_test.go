@@ -243,7 +243,7 @@ func (w *world) checkCounts(t *rapid.T, m model, filters []inventory.Filter) {
 	require.Equal(t, []inventory.Entry{{"notMatchingCount": strconv.Itoa(len(chosen) - matching)}, {"matchingCount": strconv.Itoa(matching)}}, got.Entities[0].Data["g"].Content)
 }
 
-// Whatever is reported, folded, removed, forgotten by a dead process or lost by the store: every answer is that of the naive model.
+// Whatever is reported, folded, removed, forgotten by a dead process or lost by the store, by two control planes with caches of their own: every answer is that of the naive model.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		caches := []int64{0, 0, -1, 3000}
@@ -254,10 +254,15 @@ func TestModel(t *testing.T) {
 		}
 		change := func(c *fleet.Config) { c.Cache = rapid.SampledFrom(caches).Draw(t, "cache") }
 		w := newWorld(t, st, change)
+		planes := []*fleet.Service{w.inv, nil}
+		w.restart(change)
+		planes[1] = w.inv
 		m := model{}
 		known := map[string]map[string]inventory.Known{}
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			node := "mi-" + rapid.StringMatching(`[a-h]`).Draw(t, "node")
+			plane := rapid.IntRange(0, 1).Draw(t, "plane")
+			w.inv = planes[plane]
 			switch rapid.IntRange(0, 12).Draw(t, "step") {
 			default: // a report
 				typ := rapid.SampledFrom(types).Draw(t, "type")
@@ -287,6 +292,7 @@ func TestModel(t *testing.T) {
 				delete(known, node)
 			case 3: // the process dies
 				w.restart(change)
+				planes[plane] = w.inv
 			case 4:
 				w.check(t, m)
 			case 5: // a fold that ends anywhere
@@ -297,10 +303,14 @@ func TestModel(t *testing.T) {
 				}
 			}
 		}
-		w.check(t, m)
-		_, err := w.inv.Fold(tester, "default")
-		require.NoError(t, err)
-		w.check(t, m)
+		for i := range 4 {
+			w.inv = planes[i%2]
+			w.check(t, m)
+			if i == 1 {
+				_, err := w.inv.Fold(tester, "default")
+				require.NoError(t, err)
+			}
+		}
 	})
 }
 
