@@ -2,7 +2,6 @@ package parameter
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -87,22 +86,11 @@ func (s *Service) at(ctx context.Context, r store.Reader, tenant, canon string, 
 		}
 		return nil, false, nil
 	}
-	k := goneKey(tenant, canon)
-	b, err := r.Get(ctx, k)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, true, nil
+	d, err := s.lastDeletion(ctx, r, tenant, canon)
+	if err != nil || d == nil {
+		return nil, true, err
 	}
-	if err != nil {
-		return nil, false, err
-	}
-	if b, err = s.cfg.Codec.Open(k, b); err != nil {
-		return nil, false, err
-	}
-	created, deleted, ok := decodeGone(b)
-	if !ok {
-		return nil, false, fault.New("parameter", fault.DataCorrupt, "the record of the deletion of parameter %s is damaged", canon)
-	}
-	return nil, created.After(t) || !deleted.After(t), nil
+	return nil, d.created.After(t) || !d.deleted.After(t), nil
 }
 
 // ByPathAtRequest reads what was below a path. Members as in GetParametersByPathRequest; MaxResults is 1 to 50, 0 is 50.
@@ -212,12 +200,11 @@ func (s *Service) gone(ctx context.Context, r store.Reader, tenant string, q *qu
 		if err != nil {
 			return nil, err
 		}
-		b, err := s.cfg.Codec.Open(it.Key, it.Value)
+		d, err := s.openGone(it.Key, it.Value)
 		if err != nil {
 			return nil, err
 		}
-		created, deleted, ok := decodeGone(b)
-		if ok && canon > after && below(q.Below, q.Flat, canon) && !created.After(t) && deleted.After(t) {
+		if canon > after && below(q.Below, q.Flat, canon) && !d.created.After(t) && d.deleted.After(t) {
 			out = append(out, canon)
 		}
 	}

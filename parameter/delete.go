@@ -3,10 +3,14 @@ package parameter
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/record"
 )
 
 // DeleteParameter deletes a parameter with its versions, labels and policies. The name may be used again at once, beginning at version 1 (S13). It needs ssm:DeleteParameter. Errors:
@@ -69,13 +73,38 @@ func (s *Service) DeleteParameters(ctx context.Context, req DeleteParametersRequ
 	return out, nil
 }
 
-// encodeGone notes that a name was in use from one instant to another.
-func encodeGone(created, deleted time.Time) []byte {
-	return binary.AppendVarint(binary.AppendVarint(nil, created.UnixNano()), deleted.UnixNano())
+// deletion is what is known of a name that was deleted: from when to when it was in use, and the id of the change.
+type deletion struct {
+	created, deleted time.Time
+	id               string
 }
 
-func decodeGone(p []byte) (created, deleted time.Time, ok bool) {
+func encodeGone(created, deleted time.Time, id string) []byte {
+	return append(binary.AppendVarint(binary.AppendVarint(nil, created.UnixNano()), deleted.UnixNano()), id...)
+}
+
+func (s *Service) openGone(k, framed []byte) (*deletion, error) {
+	p, err := s.cfg.Codec.Open(k, framed)
+	if err != nil {
+		return nil, err
+	}
 	r := reading{rest: string(p)}
-	created, deleted = time.Unix(0, r.int()).UTC(), time.Unix(0, r.int()).UTC()
-	return created, deleted, !r.bad
+	d := &deletion{created: time.Unix(0, r.int()).UTC(), deleted: time.Unix(0, r.int()).UTC(), id: r.rest}
+	if r.bad {
+		return nil, &record.CorruptError{Key: slices.Clone(k), Reason: "it is no deletion of a parameter"}
+	}
+	return d, nil
+}
+
+// lastDeletion reads the deletion of a name; nil if it was never deleted.
+func (s *Service) lastDeletion(ctx context.Context, r store.Reader, tenant, canon string) (*deletion, error) {
+	k := goneKey(tenant, canon)
+	b, err := r.Get(ctx, k)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.openGone(k, b)
 }

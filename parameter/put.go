@@ -486,7 +486,7 @@ func (s *Service) commit(ctx context.Context, tx store.Tx, op, tenant string, it
 			e, err = s.commitPut(ctx, tx, op, tenant, it, old, counts, now, id)
 		case it.remove:
 			if err = it.expect(op, old); err == nil {
-				e, err = s.commitDelete(ctx, tx, op, tenant, it, old, counts, now)
+				e, err = s.commitDelete(ctx, tx, op, tenant, it, old, counts, now, id)
 			}
 		default:
 			err = it.expect(op, old)
@@ -607,7 +607,12 @@ func (s *Service) settle(ctx context.Context, op, tenant string, items []*item, 
 				made, lost = p != nil && p.Write == id, p != nil && p.Write != id
 				return nil
 			case it.remove && h == nil:
-				made = true // by us or by another: it is gone
+				g, err := s.lastDeletion(ctx, r, tenant, it.canon)
+				if err != nil {
+					return err
+				}
+				made = g != nil && g.id == id // else another deleted it, after us or instead of us
+				return nil
 			case it.remove && it.seen != nil && h.Write == it.seen.Write:
 				lost = true
 				return nil
@@ -705,19 +710,19 @@ func (c *counter) write(tx store.Tx) error {
 }
 
 // commitDelete removes a parameter with its history, labels and policies.
-func (s *Service) commitDelete(ctx context.Context, tx store.Tx, op, tenant string, it *item, old *version, counts *counter, now time.Time) ([]Event, error) {
+func (s *Service) commitDelete(ctx context.Context, tx store.Tx, op, tenant string, it *item, old *version, counts *counter, now time.Time, id string) ([]Event, error) {
 	canon := it.canon
 	if old == nil {
 		return nil, absent(op, canon)
 	}
-	if err := s.erase(ctx, tx, tenant, canon, old, counts, now); err != nil {
+	if err := s.erase(ctx, tx, tenant, canon, old, counts, now, id); err != nil {
 		return nil, err
 	}
 	err := s.cfg.Audit.Record(ctx, tx, audit.Entry{Action: it.action(), Resource: resource(canon), IDs: map[string]string{"version": number(old.Version)}})
 	return []Event{s.change(tenant, canon, OpDelete, old)}, err
 }
 
-func (s *Service) erase(ctx context.Context, tx store.Tx, tenant, canon string, old *version, counts *counter, now time.Time) error {
+func (s *Service) erase(ctx context.Context, tx store.Tx, tenant, canon string, old *version, counts *counter, now time.Time, id string) error {
 	if err := counts.move(ctx, tx, canon, old, nil); err != nil {
 		return err
 	}
@@ -764,5 +769,5 @@ func (s *Service) erase(ctx context.Context, tx store.Tx, tenant, canon string, 
 	if err := tx.Delete(headKey(tenant, canon)); err != nil {
 		return err
 	}
-	return s.mark(tx, goneKey(tenant, canon), encodeGone(old.Created, now))
+	return s.mark(tx, goneKey(tenant, canon), encodeGone(old.Created, now, id))
 }

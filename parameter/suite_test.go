@@ -13,24 +13,17 @@ import (
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/parameter/parametertest"
 	"github.com/fleetwright/fleetwright/seal"
-	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/boltstore"
 	"github.com/fleetwright/fleetwright/store/memstore"
 )
-
-func newKeys(t testing.TB) *localkeys.Keys {
-	keys, err := localkeys.Create(t.TempDir()+"/keys.json", nil)
-	require.NoError(t, err)
-	return keys
-}
 
 // world is a service with all that is around it.
 type world struct {
 	*parameter.Service
 	t    testing.TB
 	st   store.Store
-	keys *localkeys.Keys
+	keys *memKeys
 	box  *seal.Box
 	log  *audit.Log
 	now  time.Time
@@ -47,7 +40,7 @@ var admin = as("admin")
 
 // newWorld returns a service in which everybody may do everything, at a clock that stands still; change changes its parts.
 func newWorld(t testing.TB, change func(*parameter.Config)) *world {
-	w := &world{t: t, st: memstore.New(), keys: newKeys(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, st: memstore.New(), keys: newKeys(), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.open(change)
 	return w
 }

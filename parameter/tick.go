@@ -205,7 +205,7 @@ func (s *Service) act(ctx context.Context, tx store.Tx, tenant, canon, id string
 	switch d.kind {
 	case Expiration:
 		counts := &counter{s: s, tenant: tenant}
-		if err := s.erase(ctx, tx, tenant, canon, h, counts, now); err != nil {
+		if err := s.erase(ctx, tx, tenant, canon, h, counts, now, ""); err != nil {
 			return err
 		}
 		if err := counts.write(tx); err != nil {
