@@ -10,7 +10,7 @@
 //	changes, err := inv.ListInventoryChanges(ctx, fleet.ListChangesRequest{InstanceID: node, Since: monday})
 //
 // Requests and results have the members of AWS's operations under AWS's names. All operations: PutInventory, GetInventory, ListInventoryEntries, GetInventorySchema, DeleteInventory,
-// DescribeInventoryDeletions; and what AWS does not have, ListInventoryChanges and RemoveNode.
+// DescribeInventoryDeletions; and what AWS does not have, ListInventoryChanges, GetNodeInventory and RemoveNode.
 //
 // # How it is fast and exact
 //

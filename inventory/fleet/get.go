@@ -164,6 +164,43 @@ func (q *snapshot) item(ctx context.Context, node, typ string, it item) (out Res
 	return out, err
 }
 
+// GetNodeInventory returns all that one node has, of the types given or of all, in one consistent state: what an export needs. AWS does not have it. It needs ssm:ListInventoryEntries on the node. A node that
+// never reported has no data. Errors: InvalidInstanceId, InvalidTypeNameException.
+func (s *Service) GetNodeInventory(ctx context.Context, node string, types ...string) (out Entity, err error) {
+	const op, action = "fleet.GetNodeInventory", "ssm:ListInventoryEntries"
+	defer func() { s.audited(ctx, action, "node/"+clip(node), err) }()
+	tenant := access.Tenant(ctx)
+	for _, typ := range types {
+		if err := s.cfg.Limits.ValidTypeName(typ); err != nil {
+			return out, fault.Wrap(op, err)
+		}
+	}
+	if err := s.mayTouch(ctx, op, action, tenant, node); err != nil {
+		return out, err
+	}
+	err = s.view(ctx, func(ctx context.Context, r store.Reader) error {
+		out = Entity{ID: node, Data: map[string]ResultItem{}}
+		h, err := orZero(s.heads.Get(ctx, r, nodeKey(tenant, node)))
+		if err != nil {
+			return err
+		}
+		q := &snapshot{s: s, r: r, tenant: tenant}
+		for typ, it := range h.Items {
+			if len(types) > 0 && !slices.Contains(types, typ) {
+				continue
+			}
+			if out.Data[typ], err = q.item(ctx, node, typ, it); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Entity{}, storeFault(op, err)
+	}
+	return out, nil
+}
+
 // ListInventoryEntries returns a page of what a node has of a type, in order of inventory.Entry.Compare. It needs ssm:ListInventoryEntries on the node. Filters' keys are attributes, with or without the
 // type before. A node that never reported the type has no entries. Errors: InvalidInstanceId, InvalidTypeNameException, InvalidFilter, InvalidNextToken, ValidationException.
 func (s *Service) ListInventoryEntries(ctx context.Context, req ListInventoryEntriesRequest) (out ListInventoryEntriesResult, err error) {

@@ -385,3 +385,27 @@ func TestWrittenPerReported(t *testing.T) {
 		require.LessOrEqual(t, written, 4*reported, round)
 	}
 }
+
+// All that a node has comes in one piece.
+func TestGetNodeInventory(t *testing.T) {
+	w := newWorld(t, memstore.New(), nil)
+	apps, services := item(inventory.Application, app("vim", "9"), app("bash", "5")), item(inventory.Service)
+	w.put("mi-1", apps, services)
+	get := func(types ...string) fleet.Entity {
+		got, err := w.inv.GetNodeInventory(tester, "mi-1", types...)
+		require.NoError(t, err)
+		return got
+	}
+	result := func(it inventory.Item, content ...inventory.Entry) fleet.ResultItem {
+		return fleet.ResultItem{TypeName: it.TypeName, SchemaVersion: "1.0", CaptureTime: captured, ContentHash: it.ContentHash, Content: append([]inventory.Entry{}, content...)}
+	}
+	require.Equal(t, fleet.Entity{ID: "mi-1", Data: map[string]fleet.ResultItem{inventory.Application: result(apps, app("bash", "5"), app("vim", "9")), inventory.Service: result(services)}}, get())
+	require.Len(t, get(inventory.Service, inventory.File).Data, 1)
+	_, err := w.inv.GetNodeInventory(tester, "mi-1", "x")
+	require.Equal(t, inventory.InvalidTypeName, fault.CodeOf(err))
+	_, err = w.inv.GetNodeInventory(tester, "")
+	require.Equal(t, fault.InvalidInstanceID, fault.CodeOf(err))
+	w.restart(func(c *fleet.Config) { c.Authorizer = access.DenyAll{} })
+	_, err = w.inv.GetNodeInventory(tester, "mi-1")
+	require.Equal(t, fault.AccessDenied, fault.CodeOf(err))
+}
