@@ -76,13 +76,21 @@ func BenchmarkScan(b *testing.B) {
 	fsys, installed := distribution(b, 40000)
 	now := time.Date(2024, 7, 1, 0, 0, 0, 0, time.UTC)
 	inflate := func() (n int64) {
+		buf := make([]byte, 256<<10)
 		f, err := fsys.Open("repodata/primary.xml.gz")
 		require.NoError(b, err)
 		z, err := gzip.NewReader(f)
 		require.NoError(b, err)
-		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{z}, make([]byte, 256<<10))
+		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{z}, buf)
 		require.NoError(b, err)
-		return n
+		g, err := fsys.Open("repodata/updateinfo.xml.zst")
+		require.NoError(b, err)
+		u, err := zstd.NewReader(g, zstd.WithDecoderConcurrency(1))
+		require.NoError(b, err)
+		defer u.Close()
+		m, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{u}, buf)
+		require.NoError(b, err)
+		return n + m
 	}
 	scan := func() int {
 		repo, err := rpm.ReadRepo(fsys, &rpm.RepoOptions{ID: "fx", Keep: rpm.Keep(installed)})

@@ -51,7 +51,7 @@ func ReadPrimary(file string, r io.Reader, keep func(name []byte) bool, take fun
 		if x.err != nil {
 			break
 		}
-		if pk.Name == "" || pk.Arch == "" || !whole(pk.Version) {
+		if pk.Name == "" || pk.Arch == "" || !complete(pk.Version) {
 			return bad(x.op, file, line, "a package has no name, architecture, version or release")
 		}
 		if keep != nil && !keep([]byte(pk.Name)) && !anyKept(pk.Obsoletes, keep) {
@@ -80,56 +80,59 @@ type primary struct {
 }
 
 var (
-	tagPackage  = []byte("<package")
-	endPackage  = []byte("</package>")
-	tagName     = []byte("<name>")
-	endName     = []byte("</name>")
-	obsoletes   = []byte("obsoletes>")
-	declaration = []byte("<!")
+	tagName   = []byte("<name>")
+	endName   = []byte("</name>")
+	obsoletes = []byte("obsoletes>")
 )
 
 // pass passes a whole package that need not be decoded, and reports whether it did. Only the plain shape that repositories have is
 // passed that way; anything else is left to the tokens.
 func (p *primary) pass(keep func([]byte) bool) bool {
-	x := p.xmlReader
-	if x.pending || x.depth() != 1 {
+	b := p.whole("package")
+	if b == nil {
 		return false
+	}
+	head := bytes.IndexByte(b, '>')
+	name, ok := bytes.CutPrefix(bytes.TrimLeft(b[head+1:], " \t\r\n"), tagName)
+	if !ok {
+		return false
+	}
+	end := bytes.Index(name, endName)
+	if end < 0 || bytes.IndexByte(name[:end], '&') >= 0 || bytes.IndexByte(name[:end], '<') >= 0 || keep(name[:end]) || bytes.Contains(b, obsoletes) {
+		return false
+	}
+	p.take(len(b))
+	return true
+}
+
+// whole returns the next child of the root element, unread, if it is one of that name, in plain sight: without anything that
+// could hold its closing tag but an attribute, which cannot. Otherwise it returns nil, and the tokens must tell.
+func (p *primary) whole(name string) []byte {
+	x := p.xmlReader
+	if x.err != nil || x.pending || x.depth() != 1 {
+		return nil
 	}
 	for {
 		for x.start < x.end && blank(x.buf[x.start]) {
-			if x.buf[x.start] == '\n' {
-				x.line++
-			}
-			x.start++
+			x.take(1)
 		}
 		if x.start < x.end || !x.fill() {
 			break
 		}
 	}
-	if !x.need(len(tagPackage)+1) || !bytes.HasPrefix(x.buf[x.start:x.end], tagPackage) || !blank(x.buf[x.start+len(tagPackage)]) {
-		return false
+	if !x.need(len(name)+2) || x.buf[x.start] != '<' || string(x.buf[x.start+1:x.start+1+len(name)]) != name || !blank(x.buf[x.start+1+len(name)]) {
+		return nil
 	}
-	n := x.find("</package>", len(tagPackage))
+	closing := "</" + name + ">"
+	n := x.find(closing, len(name)+1)
 	if n < 0 {
-		return false
+		return nil
 	}
-	b := x.buf[x.start : x.start+n]
-	head := bytes.IndexByte(b, '>')
-	if head < 1 || b[head-1] == '/' {
-		return false
+	b := x.buf[x.start : x.start+n+len(closing)]
+	if head := bytes.IndexByte(b, '>'); b[head-1] == '/' || bytes.IndexByte(b, '!') >= 0 { // a '!' may begin a comment or CDATA
+		return nil
 	}
-	rest := bytes.TrimLeft(b[head+1:], " \t\r\n")
-	name, ok := bytes.CutPrefix(rest, tagName)
-	if !ok {
-		return false
-	}
-	end := bytes.Index(name, endName)
-	if end < 0 || bytes.IndexByte(name[:end], '&') >= 0 || bytes.IndexByte(name[:end], '<') >= 0 || keep(name[:end]) ||
-		bytes.Contains(b, obsoletes) || bytes.Contains(b, declaration) {
-		return false
-	}
-	x.take(n + len(endPackage))
-	return true
+	return b
 }
 
 func (p *primary) share(s string) string {
@@ -218,8 +221,8 @@ func evr(epoch, version, release string) string {
 	return version
 }
 
-// whole reports whether a version has both version and release.
-func whole(evr string) bool {
+// complete reports whether a version has both version and release.
+func complete(evr string) bool {
 	if _, rest, ok := strings.Cut(evr, ":"); ok {
 		evr = rest
 	}

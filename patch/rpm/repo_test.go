@@ -196,6 +196,17 @@ func TestReadUpdateinfo(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, 2)
 	require.Len(t, got[0].Packages, 1)
+	// Passing notices quickly gives what reading all of them and choosing gives.
+	for _, name := range []string{"a", "b", "c", "d", ""} {
+		all, err := rpm.ReadUpdateinfo("u", strings.NewReader(strings.ReplaceAll(text, "</title>", "!</title>")), only(name), nil) // read by tokens
+		require.NoError(t, err)
+		for i := range all {
+			all[i].Title = strings.TrimSuffix(all[i].Title, "!")
+		}
+		got, err := rpm.ReadUpdateinfo("u", strings.NewReader(text), only(name), nil)
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(all, got))
+	}
 	for name, tc := range map[string]string{
 		"no id":                   strings.Replace(text, "<id>A-1</id>", "", 1),
 		"a package with no name":  strings.Replace(text, `name="a"`, "", 1),

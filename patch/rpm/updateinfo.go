@@ -1,6 +1,7 @@
 package rpm
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"strings"
@@ -38,23 +39,32 @@ func ReadUpdateinfo(file string, r io.Reader, keep func(name []byte) bool, lim *
 	}
 	p := primary{xmlReader: x, strings: map[string]string{}}
 	var all []Notice
-	x.children(func(name string) {
-		if name != "update" {
-			return
+	for x.err == nil {
+		if keep != nil && p.passNotice(keep) {
+			continue
+		}
+		if !x.next() || x.kind == atClose {
+			break
+		}
+		if x.kind != atOpen {
+			continue
+		}
+		if string(x.name) != "update" {
+			x.skip()
+			continue
 		}
 		line := x.at
 		n := p.notice(keep)
 		if x.err != nil {
-			return
+			break
 		}
 		if n.ID == "" {
-			x.err = bad(op, file, line, "a notice has no id")
-			return
+			return nil, bad(op, file, line, "a notice has no id")
 		}
 		if keep == nil || len(n.Packages) > 0 {
 			all = append(all, n)
 		}
-	})
+	}
 	x.finish()
 	if x.err != nil {
 		return nil, x.err
@@ -143,7 +153,7 @@ func (p *primary) noticePackage(n *Notice, keep func([]byte) bool) {
 	if !kept || x.err != nil {
 		return
 	}
-	if pk.Name == "" || pk.Arch == "" || !whole(pk.Version) {
+	if pk.Name == "" || pk.Arch == "" || !complete(pk.Version) {
 		x.err = bad(x.op, x.file, line, "a package of a notice has no name, architecture, version or release")
 		return
 	}
@@ -159,4 +169,24 @@ func isTrue(s string) bool {
 		return false
 	}
 	return true
+}
+
+// passNotice passes a whole notice that lists no package which keep accepts, and reports whether it did.
+func (p *primary) passNotice(keep func([]byte) bool) bool {
+	b := p.whole("update")
+	for rest := b; b != nil; {
+		i := bytes.Index(rest, []byte("<package"))
+		if i < 0 {
+			p.take(len(b))
+			return true
+		}
+		rest = rest[i+len("<package"):]
+		tag := rest[:max(0, bytes.IndexByte(rest, '>'))]
+		_, value, ok := bytes.Cut(tag, []byte(" name=\""))
+		name, _, ok2 := bytes.Cut(value, []byte{'"'})
+		if !ok || !ok2 || bytes.IndexByte(name, '&') >= 0 || keep(name) {
+			return false
+		}
+	}
+	return false
 }
