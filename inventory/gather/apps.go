@@ -116,14 +116,12 @@ func readDpkg(ctx context.Context, r io.Reader, keepRemoved bool, each func(inve
 		case len(line) == 0:
 			flush()
 			continue
-		case line[0] == ' ' || line[0] == '\t': // continuation lines: all that matters stands on the first
-			continue
 		}
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
 			continue
 		}
-		switch name = strings.ToLower(name); name {
+		switch name = strings.ToLower(name); name { // a line that goes on with the one before begins with a blank: it has none of these names
 		case "status":
 			words := strings.Fields(value)
 			if len(words) == 3 {

@@ -11,6 +11,7 @@ import (
 var (
 	ParseSnaps = parseSnaps
 	ParseUnits = parseUnits
+	Cut        = cut
 )
 
 func ReadDpkg(text string) (all []inventory.Entry, err error) {

@@ -136,6 +136,14 @@ func TestRPMAndSnapsAreAddedToDpkg(t *testing.T) {
 		gather.ParseSnaps("Name  Version Rev Tracking Publisher Notes\ncore  16-2  8689 stable canonical✓ core\n\n"))
 }
 
+func TestFieldsAreCut(t *testing.T) { // V4
+	a := strings.Repeat("a", 97)
+	for in, want := range map[string]string{"a\nb": "a", "a\r\nb": "a", "\n": "", a + "bcd": a + "bcd", a + "bcde": a + "bcd", a + "\"cd": a + "\"c", a + "\tcd": a + "\tc", a + "b\\d": a + "b\\",
+		a + "béd": a + "bé", a + "bcé": a + "bc", "\xff": "\ufffd"} {
+		require.Equal(t, want, gather.Cut(in), "%q", in)
+	}
+}
+
 func TestArchitectures(t *testing.T) {
 	for in, want := range map[string]string{"amd64": "x86_64", "386": "i386", "i386": "i386", " ARM64 ": "arm64", "noarch": "noarch", "all": "all", "": ""} {
 		require.Equal(t, want, gather.Architecture(in), "V3")
@@ -239,6 +247,7 @@ func TestFileRules(t *testing.T) {
 		`[{"Path":"/etc","Pattern":["[","c.txt"]}]`:                                                 "/etc/c.txt",
 		`[{"Path":"/nowhere","Pattern":["*"]},{"Path":"${WHERE}/sub","Pattern":["*"]}]`:             "/etc/sub/d.conf",
 		`[{"Path":"/many","Pattern":["nothing"],"Recursive":true,"DirScanLimit":31}]`:               "",
+		`[{"Path":"/etc","Pattern":["c.txt"],"DirScanLimit":0}]`:                                    "/etc/c.txt",
 		`[]`: "",
 	} {
 		if text == "[]" {
