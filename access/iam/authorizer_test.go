@@ -101,6 +101,9 @@ func TestAuthorizer(t *testing.T) {
 	require.False(t, may("ssm:SendCommand", "node/mi-1", map[string]string{"aws:ResourceTag/env": "prod"}))
 	require.True(t, may("ssm:DescribeParameters", "*", nil))
 	require.False(t, may("ssm:GetParameter", "parameter/bob/x", map[string]string{"aws:PrincipalTag/team": "", "AWS:username": "bob", "aws:PrincipalTag/x": "y"}), "attributes do not say who calls")
+	x, err := a.Explain(t.Context(), p, "ssm:PutParameter", "document/x", map[string]string{"ssm:Overwrite": "true"})
+	require.NoError(t, err)
+	require.Equal(t, iam.ImplicitDeny, x.Decision, "a tag of that name is no condition key")
 	ip = "11.1.1.1"
 	require.False(t, may("ssm:DescribeParameters", "*", nil))
 	ip, now = "10.1.1.1", now.AddDate(1, 0, 0)
@@ -108,7 +111,7 @@ func TestAuthorizer(t *testing.T) {
 	require.Len(t, told, 14)
 	now = now.AddDate(-1, 0, 0)
 
-	x, err := a.Explain(t.Context(), p, "ssm:PutParameter", "parameter/ann/x", map[string]string{"ssm:Overwrite": "true"})
+	x, err = a.Explain(t.Context(), p, "ssm:PutParameter", "parameter/ann/x", map[string]string{"ssm:Overwrite": "true"})
 	require.NoError(t, err)
 	require.Equal(t, iam.ExplicitDeny, x.Decision)
 	require.Equal(t, "arn:aws:ssm:local:111122223333:parameter/ann/x", x.Resource)

@@ -153,7 +153,7 @@ func (e *evaluation) applies(s *statement, ofResource bool, note *StatementResul
 }
 
 func (e *evaluation) ofAction(s *statement) bool {
-	found := slices.ContainsFunc(s.actions, func(a action) bool { return run(a.parts, e.action) })
+	found := slices.ContainsFunc(s.actions, func(a action) bool { return glob(a.parts, e.action) })
 	return found != s.notAction
 }
 
@@ -169,7 +169,9 @@ func (e *evaluation) ofResource(s *statement) bool {
 			unknown = true
 		case len(parts) == 1 && parts[0].kind == many:
 			found = true
-		case run(arnCells(parts), e.request.Resource):
+		case s.resources[i].bounded:
+			found = found || run(arnCells(parts), e.request.Resource)
+		case glob(parts, e.request.Resource):
 			found = true
 		}
 	}

@@ -114,7 +114,7 @@ func TestConditions(t *testing.T) {
 		{"StringNotEquals", `"a"`, "a", false}, {"StringNotEquals", `"a"`, "b", true}, {"StringNotEquals", `["a","b"]`, "b", false}, {"StringNotEquals", `"a"`, missing, true},
 		{"StringEqualsIgnoreCase", `"aÜ"`, "Aü", true}, {"StringNotEqualsIgnoreCase", `"a"`, "A", false}, {"StringNotEqualsIgnoreCase", `"a"`, "B", true},
 		{"StringLike", `"a*z?"`, "abcz1", true}, {"StringLike", `"a*z?"`, "abcz", false}, {"StringLike", `"A*"`, "ab", false}, {"StringLike", `"*"`, "", true}, {"StringLike", `"*"`, missing, false},
-		{"StringLike", `"a*b*a"`, "aba", true}, {"StringLike", `"a*:b"`, "a:x:b", true},
+		{"StringLike", `"a*b*a"`, "aba", true}, {"StringLike", `"a*:b"`, "a:x:b", true}, {"StringLike", `"*?"`, "", false}, {"StringLike", `"a*?b"`, "ab", false}, {"StringLike", `"a?*b"`, "axb", true},
 		{"StringNotLike", `"a*"`, "ab", false}, {"StringNotLike", `"a*"`, "b", true}, {"StringNotLike", `"a*"`, missing, true},
 		{"NumericEquals", `"10"`, "10.0", true}, {"NumericEquals", `10`, "10", true}, {"NumericEquals", `"0.1"`, "0.10", true}, {"NumericEquals", `"1"`, "one", false}, {"NumericEquals", `"1"`, missing, false},
 		{"NumericNotEquals", `"1"`, "2", true}, {"NumericNotEquals", `"1"`, "one", false}, {"NumericNotEquals", `"1"`, missing, true},
@@ -132,7 +132,7 @@ func TestConditions(t *testing.T) {
 		{"NotIpAddress", `"203.0.113.0/24"`, "203.0.113.9", false}, {"NotIpAddress", `"203.0.113.0/24"`, "10.0.0.1", true}, {"NotIpAddress", `"10.0.0.0/8"`, missing, true}, {"NotIpAddress", `"10.0.0.0/8"`, "here", false},
 		{"ArnEquals", `"arn:aws:iam::*:user/*"`, ann, true}, {"ArnLike", `"arn:aws:iam::1*:user/an?"`, ann, true}, {"ArnLike", `"arn:aws:iam:*:user/ann"`, ann, false},
 		{"ArnLike", `"arn:aws:*"`, ann, true}, {"ArnLike", `"*"`, ann, true}, {"ArnLike", `"arn:aws:sns:*:*:a:*"`, "arn:aws:sns:r:1:a:b:c", true}, {"ArnLike", `"arn:aws:iam::*:user/ann"`, "arn:aws:iam:::1:user/ann", false},
-		{"ArnEquals", `"` + ann + `"`, "ann", false}, {"ArnLike", `"arn:aws:iam::*:user/ANN"`, ann, false}, {"ArnNotLike", `"arn:aws:iam::*:user/*"`, ann, false}, {"ArnNotEquals", `"arn:aws:iam::*:role/*"`, ann, true},
+		{"ArnEquals", `"` + ann + `"`, "ann", false}, {"ArnLike", `"arn:*/ann"`, ann, false}, {"ArnLike", `"arn:aws:iam"`, ann, false}, {"ArnLike", `"arn:aws:iam::*:user/ANN"`, ann, false}, {"ArnNotLike", `"arn:aws:iam::*:user/*"`, ann, false}, {"ArnNotEquals", `"arn:aws:iam::*:role/*"`, ann, true},
 		{"ArnNotLike", `"arn:aws:iam::*:user/*"`, missing, true}, {"ArnLikeIfExists", `"arn:aws:iam::*:user/*"`, missing, true},
 		{"Null", `"true"`, missing, true}, {"Null", `"true"`, "x", false}, {"Null", `"false"`, "x", true}, {"Null", `false`, missing, false}, {"Null", `"true"`, "", true},
 		{"ForAllValues:StringEquals", `["a","b"]`, "a|b", true}, {"ForAllValues:StringEquals", `["a","b"]`, "a|c", false}, {"ForAllValues:StringEquals", `["a"]`, missing, true}, {"ForAllValues:StringEquals", `["a"]`, "", true},
@@ -178,6 +178,14 @@ func TestWhatCannotBeComparedIsDecidedForTheSafeSide(t *testing.T) {
 		allow, deny := statements(t, `{"Effect":"Allow",`+base+c.condition+`}`), statements(t, everything, `{"Effect":"Deny",`+base+c.condition+`}`)
 		require.Equal(t, iam.ImplicitDeny, iam.Evaluate(iam.Policies{Identity: []*iam.Policy{allow}}, q), c.name)
 		require.Equal(t, iam.ExplicitDeny, iam.Evaluate(iam.Policies{Identity: []*iam.Policy{deny}}, q), c.name)
+	}
+}
+
+// TestADenyWithAVariableWithoutValue: what equals nothing is not denied either, as on AWS.
+func TestADenyWithAVariableWithoutValue(t *testing.T) {
+	for _, condition := range []string{`{"StringEquals":{"a:n":"${aws:PrincipalTag/team}"}}`, `{"ArnLike":{"a:n":"${aws:PrincipalTag/team}"}}`, `{"StringLike":{"a:n":"*${aws:PrincipalTag/team}"}}`} {
+		p := statements(t, `{"Effect":"Allow","Action":"*","Resource":"*"}`, `{"Effect":"Deny","Action":"*","Resource":"*","Condition":`+condition+`}`)
+		require.Equal(t, iam.Allow, iam.Evaluate(iam.Policies{Identity: []*iam.Policy{p}}, request("a:B", db, iam.Context{"a:n": {ann}})), condition)
 	}
 }
 
@@ -379,6 +387,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a part of principals", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{"AWS":"arn:aws:iam::111122223333:user/*"}}`), iam.Resource},
 		{"an empty principal", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{}}`), iam.Resource}, {"no account", st(`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{"AWS":"1 2"}}`), iam.Resource},
 		{"a variable before the fifth colon", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:ssm:${aws:RequestedRegion}:1:parameter/x"}`), iam.Any},
+		{"a variable for the account", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:ssm:r:${aws:PrincipalAccount}:parameter/x"}`), iam.Any},
 		{"a variable without a name", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${}"}`), iam.Any}, {"a default without quotes", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${a:b, c}"}`), iam.Any},
 		{"a default with one quote", st(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${a:b, 'c}"}`), iam.Any},
 		{"a Sid with a space", st(`{"Sid":"a b","Effect":"Allow","Action":"*","Resource":"*"}`), iam.Identity},

@@ -76,7 +76,7 @@ type statement struct {
 }
 
 // action is a pattern of "service:Operation", whatever the case.
-type action struct{ parts []cell }
+type action struct{ parts []part }
 
 // Errors is what Parse returns beside the code: every finding, in the order of the text.
 type Errors []*Finding
@@ -351,7 +351,7 @@ func (r *parser) actions(v *value, s *statement) {
 			return
 		}
 		p, _ := split(fold(t), true, false)
-		s.actions = append(s.actions, action{cells(p.parts)})
+		s.actions = append(s.actions, action{p.parts})
 	})
 }
 
@@ -384,6 +384,7 @@ func (r *parser) resources(v *value, s *statement) {
 				return
 			}
 		}
+		p.bounded = bounded(p.parts)
 		s.resources = append(s.resources, p)
 	})
 }

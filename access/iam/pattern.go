@@ -7,8 +7,9 @@ import (
 
 // A pattern is a text of a policy with wildcards and variables.
 type pattern struct {
-	source string
-	parts  []part
+	source  string
+	parts   []part
+	bounded bool // of a resource: some wildcard stays within its segment
 }
 
 type partKind byte
@@ -154,8 +155,52 @@ type cell struct {
 	colon bool
 }
 
-// glob compares a whole text with resolved parts. In time it is the product of their lengths at worst.
-func glob(parts []part, s string) bool { return run(cells(parts), s) }
+// glob compares a whole text with resolved parts. In time it is the product of their lengths at worst: a star that failed is tried further on, and only the last one needs to be.
+func glob(parts []part, s string) bool {
+	i, at := 0, 0       // of parts and s
+	star, from := -1, 0 // the part after the last star, and where its text is tried next
+	for i < len(parts) || at < len(s) {
+		if i < len(parts) {
+			switch p := &parts[i]; {
+			case p.kind == many:
+				star, from = i+1, at
+				i++
+				continue
+			case p.kind == one && at < len(s):
+				_, n := utf8.DecodeRuneInString(s[at:])
+				i, at = i+1, at+n
+				continue
+			case p.kind == letters && strings.HasPrefix(s[at:], p.text):
+				i, at = i+1, at+len(p.text)
+				continue
+			}
+		}
+		if star < 0 || from >= len(s) {
+			return false
+		}
+		_, n := utf8.DecodeRuneInString(s[from:])
+		from += n
+		if star < len(parts) && parts[star].kind == letters {
+			next := strings.Index(s[from:], parts[star].text)
+			if next < 0 {
+				return false
+			}
+			from += next
+		}
+		i, at = star, from
+	}
+	return true
+}
+
+// bounded reports whether a resource's pattern has wildcards that stay within their segment.
+func bounded(parts []part) bool {
+	for _, c := range arnCells(parts) {
+		if c.kind != letters && c.kind != variable && !c.colon {
+			return true
+		}
+	}
+	return false
+}
 
 func cells(parts []part) []cell {
 	var out []cell
