@@ -90,7 +90,6 @@ type evaluation struct {
 	result     *Result
 	superseded map[string]string // KB to the one that takes its place (E6)
 	byName     map[string][]int32
-	cveBuf     []string
 }
 
 // approval is what made an offer approved.
@@ -248,10 +247,27 @@ func (e *evaluation) newer(i, j int32) bool {
 	if c := e.family.Compare(a.Version, b.Version); c != 0 {
 		return c > 0
 	}
-	if a.SinceBoot != b.SinceBoot {
-		return a.SinceBoot
+	if x, y := a.waits(), b.waits(); x != y {
+		return x > y
 	}
-	return strings.Compare(a.Version, b.Version) > 0
+	if a.Version != b.Version {
+		return a.Version > b.Version
+	}
+	return a.InstalledAt.After(b.InstalledAt)
+}
+
+// waits weighs what C6 and a hold ask of an entry.
+func (p *Installed) waits() (n int) {
+	if p.SinceBoot {
+		n = 2
+		if p.ByUs {
+			n = 4
+		}
+	}
+	if p.Held {
+		n++
+	}
+	return n
 }
 
 // prefer orders offers of one package: the newer version, then by repository, so that the order of the list does not matter.
