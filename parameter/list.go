@@ -152,8 +152,8 @@ func (s *Service) candidates(ctx context.Context, op, tenant string, q *query, a
 			start = after + "\x00"
 		}
 		for start < hi {
-			rng := store.Range{Start: headKey(tenant, start), End: headKey(tenant, hi)}
-			skip := ""
+			rng := store.Range{Start: s.headKey(tenant, start), End: s.headKey(tenant, hi), Limit: n - looked + 1}
+			skip, scanned := "", 0
 			for it, err := range r.Scan(ctx, rng) {
 				if err != nil {
 					return err
@@ -162,6 +162,8 @@ func (s *Service) candidates(ctx context.Context, op, tenant string, q *query, a
 				if err != nil {
 					return err
 				}
+				scanned++
+				start = canon + "\x00"
 				if flat {
 					if rest, ok := strings.CutPrefix(canon, step); ok {
 						if dir, _, deep := strings.Cut(rest, "/"); deep {
@@ -183,7 +185,10 @@ func (s *Service) candidates(ctx context.Context, op, tenant string, q *query, a
 				}
 			}
 			if skip == "" {
-				return nil
+				if scanned < rng.Limit {
+					return nil
+				}
+				continue
 			}
 			if skips++; skips == mostSkips {
 				last, more = strings.TrimSuffix(skip, "0")+"/\xff", true
