@@ -170,7 +170,11 @@ func (g *Gatherer) rpm(ctx context.Context) ([]inventory.Entry, error) {
 	}
 	args := []string{"-qa", "--queryformat", format + recordEnd}
 	if !g.here() {
-		args = append([]string{"--root", g.c.Root}, args...)
+		more := []string{"--root", g.c.Root}
+		if db := g.rpmDatabase(); db != "" {
+			more = append(more, "--dbpath", db)
+		}
+		args = append(more, args...)
 	}
 	out, err := g.c.Run(ctx, "rpm", args...)
 	if missing(err) {
@@ -180,6 +184,18 @@ func (g *Gatherer) rpm(ctx context.Context) ([]inventory.Entry, error) {
 		return nil, err
 	}
 	return parseRPM(string(out)), nil
+}
+
+// rpmDatabase returns where the database of another tree is, below that tree, or "". This machine's rpm may expect it elsewhere.
+func (g *Gatherer) rpmDatabase() string {
+	for _, dir := range [...]string{"/usr/lib/sysimage/rpm", "/var/lib/rpm"} {
+		for _, name := range [...]string{"rpmdb.sqlite", "Packages.db", "Packages"} {
+			if _, err := os.Stat(g.path(dir, name)); err == nil {
+				return dir
+			}
+		}
+	}
+	return ""
 }
 
 func parseRPM(out string) []inventory.Entry {

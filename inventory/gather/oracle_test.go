@@ -273,3 +273,55 @@ func TestRemovedPackagesAgainstDpkg(t *testing.T) {
 	require.Equal(t, []string{`stays 1:2.0-3 a "quoted" thing`}, names(false))
 	require.Equal(t, []string{`removed 1:2.0-3 a "quoted" thing`, `stays 1:2.0-3 a "quoted" thing`}, names(true))
 }
+
+// V2, by the real tool: packages built and installed in a tree of their own.
+func TestRPMAgainstRPM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: building packages takes a second")
+	}
+	for _, name := range []string{"rpm", "rpmbuild"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("SKIPPED: %s is not installed here", name)
+		}
+	}
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	require.NoError(t, os.Mkdir(root, 0o755))
+	run := func(name string, args ...string) string {
+		cmd := exec.Command(name, args...)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+dir)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Skipf("SKIPPED: %s does not work here: %v", name, err)
+		}
+		return string(out)
+	}
+	spec := func(name, more string) {
+		path := filepath.Join(dir, name+".spec")
+		text := "Name: " + name + "\nVersion: 1.2.3\nRelease: 4%{?dist}\nSummary: A \"quoted\" thing of " + strings.Repeat("x", 90) + "\nLicense: MIT\nBuildArch: noarch\n" + more + "\n%description\nx\n%files\n"
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		run("rpmbuild", "--define", "_topdir "+dir, "-bb", path)
+		run("rpm", "--root", root, "--dbpath", "/var/lib/rpm", "--nodeps", "--noscripts", "--nosignature", "-i", filepath.Join(dir, "RPMS/noarch", name+"-1.2.3-4.noarch.rpm"))
+	}
+	spec("plain", "")
+	spec("full", "Epoch: 7\nVendor: The Vendor\nURL: https://example.org/\nGroup: System/Libraries")
+	out := run("rpm", "--root", root, "--dbpath", "/var/lib/rpm", "-qa", "--qf", `%{NAME}|%{EPOCH}|%{VERSION}|%{RELEASE}|%{ARCH}|%{VENDOR}|%{GROUP}|%{URL}|%{SOURCERPM}|%{INSTALLTIME}\n`)
+	got := map[string]inventory.Entry{}
+	for _, e := range item(t, gather.New(gather.Config{Root: root, Platform: "Linux"}).Gather(t.Context(), gather.Plan{Applications: true}), inventory.Application).Content {
+		got[e["Name"]] = e
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 2)
+	require.Len(t, got, 2)
+	for _, line := range lines {
+		w := strings.Split(strings.ReplaceAll(line, "(none)", ""), "|")
+		e := got[w[0]]
+		seconds, err := strconv.ParseInt(w[9], 10, 64)
+		require.NoError(t, err)
+		require.Equal(t, []string{w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], time.Unix(seconds, 0).UTC().Format(time.RFC3339)},
+			[]string{e["Epoch"], e["Version"], e["Release"], e["Architecture"], e["Publisher"], e["ApplicationType"], e["URL"], e["PackageId"], e["InstalledTime"]})
+		require.Equal(t, `A "quoted" thing of `+strings.Repeat("x", 78), e["Summary"])
+		require.Equal(t, "rpm", inventory.PackageFormat(e))
+	}
+	t.Logf("rpm: %d packages, all equal", len(lines))
+}
