@@ -30,6 +30,9 @@ const Name = "aws:softwareInventory"
 // Op is the operation that reports travel as when Options.Reporter is nil.
 const Op = "PutInventory"
 
+// mostAsked is how many bytes of content go into one question to the control plane: a question has 160 KiB at most when it is compressed, and inventory shrinks to a fifth.
+const mostAsked = 384 << 10
+
 // Options are what a host may choose. The zero value gathers this machine and reports to the control plane of the call, in full each time.
 type Options struct {
 	// Gather says what is gathered from. Node, Facts and Platform are the call's when they are empty; programs run as the action's processes, so that they end with the step, when Run is nil.
@@ -76,7 +79,11 @@ func (a *Action) Run(ctx context.Context, c *action.Call) action.Result {
 	}
 	var sent gather.Sent
 	if len(found.Items) > 0 {
-		s := gather.Sender{Node: cmp.Or(a.o.Gather.Node, c.Node), Reporter: reporter, Journal: a.o.Journal, Whole: a.o.Whole, Limits: a.o.Gather.Limits}
+		maxItem, maxCall := 0, 0
+		if a.o.Reporter == nil {
+			maxItem, maxCall = mostAsked, mostAsked
+		}
+		s := gather.Sender{MaxItem: maxItem, MaxCall: maxCall, Node: cmp.Or(a.o.Gather.Node, c.Node), Reporter: reporter, Journal: a.o.Journal, Whole: a.o.Whole, Limits: a.o.Gather.Limits}
 		a.send.Lock()
 		sent, err = s.Send(ctx, found.Items)
 		a.send.Unlock()

@@ -36,6 +36,9 @@ type Sender struct {
 	Limits *inventory.Limits
 	// MaxCall is how many bytes of content go into one call at most, unless one item alone is larger; 0 is 1 MiB. AWS's agent sends large types on their own.
 	MaxCall int
+	// MaxItem is how many bytes of one type's content go into one call at most; 0 is no limit. A type that is larger travels in pieces: the first as a content, the others as deltas that add to
+	// it, so that the control plane has a part of the type for a moment. A control plane that knows no deltas gets it whole.
+	MaxItem int
 }
 
 // Sent says what a Send did.
@@ -87,7 +90,7 @@ func (s *Sender) Send(ctx context.Context, items []inventory.Item) (Sent, error)
 	}
 	for len(all) > 0 {
 		n, size := 0, 0
-		for n < len(all) && (n == 0 || size+all[n].size <= s.maxCall(lim)) && !inventory.Over(n+1, lim.Items) {
+		for n < len(all) && !(n > 0 && s.pieces(all[n])) && !(n == 1 && s.pieces(all[0])) && (n == 0 || size+all[n].size <= s.maxCall(lim)) && !inventory.Over(n+1, lim.Items) {
 			size += all[n].size
 			n++
 		}
@@ -139,60 +142,97 @@ func (s *Sender) prepare(it inventory.Item, known inventory.Known) outgoing {
 	case !s.Whole:
 		c := it.HashOnly()
 		c.Delta = known.Diff(it.Content)
-		if n := contentSize(c); n < o.size/2 {
+		if n := contentSize(c); n < o.size/2 && (s.MaxItem <= 0 || n <= s.MaxItem) {
 			o.item, o.size = c, n
 		}
 	}
 	return o
 }
 
-// call sends one report, and once more in full when it is asked to.
+// pieces reports whether an item is to travel in pieces.
+func (s *Sender) pieces(o outgoing) bool {
+	return o.item.Content != nil && s.MaxItem > 0 && o.big > s.MaxItem
+}
+
+// call sends one report, and its items in full when it is asked to.
 func (s *Sender) call(ctx context.Context, part []outgoing, sent *Sent) error {
-	put := func(pick func(o outgoing) (inventory.Item, int)) error {
-		r := inventory.Report{InstanceID: s.Node}
-		var full, changed, hashed, number, size int
-		for _, o := range part {
-			it, n := pick(o)
-			r.Items = append(r.Items, it)
-			size += n
-			switch {
-			case it.Delta != nil:
-				changed++
-				number += it.Delta.Size()
-			case it.Content == nil:
-				hashed++
-			default:
-				full++
-			}
-		}
-		sent.Calls++
-		sent.Bytes += size
-		if _, err := s.Reporter.PutInventory(ctx, r); err != nil {
-			return err
-		}
-		sent.Full += full
-		sent.Changed += changed
-		sent.Hashed += hashed
-		sent.ChangedNumber += number
-		return nil
+	if len(part) == 1 && s.pieces(part[0]) {
+		return s.whole(ctx, part[0], sent)
 	}
-	short := false
-	for _, o := range part {
+	items, size, short := make([]inventory.Item, len(part)), 0, false
+	for i, o := range part {
+		items[i] = o.item
+		size += o.size
 		short = short || o.item.Content == nil
 	}
-	err := put(func(o outgoing) (inventory.Item, int) { return o.item, o.size })
-	if err == nil || !short || !inventory.NeedsContent(err) {
+	err := s.put(ctx, items, size, sent)
+	if err == nil {
+		for _, it := range items {
+			switch {
+			case it.Delta != nil:
+				sent.Changed++
+				sent.ChangedNumber += it.Delta.Size()
+			case it.Content == nil:
+				sent.Hashed++
+			default:
+				sent.Full++
+			}
+		}
+		return nil
+	}
+	if !short || !inventory.NeedsContent(err) {
 		return err
 	}
 	sent.Asked = true
-	// In calls of their own, lest they are too large together.
-	for _, o := range part {
-		one := *s
-		err := one.call(ctx, []outgoing{{item: o.full, full: o.full, known: o.known, size: o.big}}, sent)
-		if err != nil {
+	for _, o := range part { // in calls of their own, lest they are too large together
+		if err := s.whole(ctx, o, sent); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (s *Sender) put(ctx context.Context, items []inventory.Item, size int, sent *Sent) error {
+	sent.Calls++
+	sent.Bytes += size
+	_, err := s.Reporter.PutInventory(ctx, inventory.Report{InstanceID: s.Node, Items: items})
+	return err
+}
+
+// whole sends the full content of an item, in pieces when it is large.
+func (s *Sender) whole(ctx context.Context, o outgoing, sent *Sent) error {
+	all := o.full.Content
+	if s.MaxItem > 0 && o.big > s.MaxItem {
+		for done := 0; done < len(all); {
+			n, size := done, 0
+			for n < len(all) && (n == done || size+entrySize(all[n]) <= s.MaxItem) {
+				size += entrySize(all[n])
+				n++
+			}
+			it := o.full.HashOnly()
+			if done == 0 {
+				it.Content = all[:n]
+			} else {
+				it.Delta = &inventory.Delta{Base: inventory.ContentHash(all[:done]), Added: all[done:n]}
+			}
+			it.ContentHash = inventory.ContentHash(all[:n])
+			err := s.put(ctx, []inventory.Item{it}, size, sent)
+			if done > 0 && inventory.NeedsContent(err) {
+				break // it knows no deltas
+			}
+			if err != nil {
+				return err
+			}
+			if done = n; done == len(all) {
+				sent.Full++
+				return nil
+			}
+		}
+	}
+	if err := s.put(ctx, []inventory.Item{o.full}, o.big, sent); err != nil {
+		return err
+	}
+	sent.Full++
 	return nil
 }
 
@@ -205,10 +245,15 @@ func contentSize(it inventory.Item) int {
 		n += len(strings.Join(it.Delta.Removed, `","`)) + len(it.Delta.Base) + 40
 	}
 	for _, e := range entries {
-		n += 2
-		for k, v := range e {
-			n += len(k) + len(v) + 6
-		}
+		n += entrySize(e)
+	}
+	return n
+}
+
+func entrySize(e inventory.Entry) int {
+	n := 3
+	for k, v := range e {
+		n += len(k) + len(v) + 6
 	}
 	return n
 }

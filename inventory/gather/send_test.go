@@ -212,12 +212,56 @@ func TestLargeReportsAreSplit(t *testing.T) {
 	require.Len(t, p.hash, 72)
 }
 
+func TestLargeTypesTravelInPieces(t *testing.T) {
+	for _, deltas := range []bool{true, false} {
+		p, j := newPlane(deltas), &memory{}
+		s := gather.Sender{Node: "mi-1", Reporter: p, Journal: j, MaxItem: 4000}
+		large := []inventory.Item{rack("A"), apps(100), inventory.NewItem("Custom:Z", noon, []inventory.Entry{{"a": "b"}})}
+		sent, err := s.Send(t.Context(), large)
+		require.NoError(t, err)
+		require.Equal(t, 3, sent.Full)
+		require.Equal(t, large[1].ContentHash, p.hash[inventory.Application])
+		require.Len(t, p.content[inventory.Application], 100)
+		for _, r := range p.reports {
+			for _, it := range r.Items {
+				require.True(t, !deltas || len(it.Content) < 50, "no call is larger than that")
+			}
+		}
+		sent, err = s.Send(t.Context(), large)
+		require.NoError(t, err)
+		require.Equal(t, 3, sent.Hashed)
+
+		clear(p.hash)
+		sent, err = s.Send(t.Context(), large)
+		require.NoError(t, err)
+		require.True(t, sent.Asked)
+		require.Equal(t, large[1].ContentHash, p.hash[inventory.Application])
+
+		p.fail = []error{nil, nil, fault.New("p", fault.Throttling, "later")}
+		_, err = s.Send(t.Context(), []inventory.Item{apps(100, allOf(100)...)})
+		if deltas {
+			require.Equal(t, fault.Throttling, fault.CodeOf(err))
+		}
+		p.fail = nil
+		_, err = s.Send(t.Context(), []inventory.Item{apps(100)})
+		require.NoError(t, err)
+		require.Equal(t, large[1].ContentHash, p.hash[inventory.Application], "half a report does no harm")
+	}
+}
+
+func allOf(n int) (out []int) {
+	for i := range n {
+		out = append(out, i)
+	}
+	return out
+}
+
 // Whatever is sent in whatever order, lost, refused or forgotten on either side: once a Send succeeds the control plane has exactly what the node has.
 func TestControlPlaneHasWhatTheNodeHas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, j := newPlane(rapid.Bool().Draw(t, "knows deltas")), &memory{}
 		for range rapid.IntRange(1, 12).Draw(t, "rounds") {
-			s := gather.Sender{Node: "mi-1", Reporter: p, Journal: j, Whole: rapid.Bool().Draw(t, "whole")}
+			s := gather.Sender{Node: "mi-1", Reporter: p, Journal: j, Whole: rapid.Bool().Draw(t, "whole"), MaxItem: rapid.SampledFrom([]int{0, 1000}).Draw(t, "most")}
 			switch rapid.SampledFrom([]string{"", "", "forget", "journal lost", "lost answer", "refused", "full disk"}).Draw(t, "mishap") {
 			case "forget":
 				clear(p.content)
