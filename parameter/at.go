@@ -182,7 +182,7 @@ func (s *Service) ByPathAt(ctx context.Context, req ByPathAtRequest) (out ByPath
 	if next != "" {
 		out.NextToken = newToken(mark, next)
 	}
-	return out, s.accounted(ctx, op, action, out.Parameters, told)
+	return out, s.toldBelow(ctx, op, action, strings.TrimSuffix(path, "/"), told)
 }
 
 // gone returns the names after one, up to another, that were in use at an instant and were deleted since.

@@ -76,7 +76,7 @@ func (w *world) fill(n int) {
 
 func fillName(i int) string { return fmt.Sprintf("/fill/%04d/%07d", i/1000, i) }
 
-func sizeOf(b testing.TB) int {
+func sizeOf() int {
 	if long {
 		return 1_000_000
 	}
@@ -241,8 +241,8 @@ func BenchmarkPut(b *testing.B) {
 
 // BenchmarkList reads pages of a big store: the first and the last by path, a filter by tag; each against the raw scan of as many records.
 func BenchmarkList(b *testing.B) {
-	w := fileWorld(b, func(c *parameter.Config) { c.Audit = nil })
-	n := sizeOf(b)
+	w := fileWorld(b, nil)
+	n := sizeOf()
 	start := time.Now()
 	w.fill(n)
 	b.Logf("%d parameters made, %.0f a second", n, float64(n)/time.Since(start).Seconds())
@@ -282,6 +282,7 @@ func BenchmarkList(b *testing.B) {
 			for b.Loop() {
 				f()
 			}
+			require.NoError(b, w.log.Flush(admin))
 			own := each(100, func(int) { f() })
 			b.ReportMetric(own, "ns/page")
 			b.ReportMetric(own/scan, "ratio-rawscan")

@@ -391,7 +391,15 @@ func (s *Service) byPath(ctx context.Context, op, action string, req GetParamete
 	if next != "" {
 		out.NextToken = newToken(mark, next)
 	}
-	return out, s.accounted(ctx, op, action, out.Parameters, told)
+	return out, s.toldBelow(ctx, op, action, top, told)
+}
+
+// toldBelow records a list: each decryption by itself before the answer, and the path once.
+func (s *Service) toldBelow(ctx context.Context, op, action, path string, told []disclosure) error {
+	if err := s.disclosed(ctx, op, action, told); err != nil {
+		return err
+	}
+	return s.recorded(ctx, op, action, path)
 }
 
 // publicPath lists the public tree (S32).
