@@ -34,28 +34,22 @@ func patient() *pgstore.Options {
 	return &pgstore.Options{Hold: 1100 * time.Millisecond, Answer: 2 * time.Second, Patience: time.Minute}
 }
 
-func fsynced(t *testing.T) *pgtest.Server {
-	if testing.Short() {
-		t.Skip("SKIPPED: needs a server of its own; run without -short")
-	}
-	return pgtest.StartWith(t, &pgtest.Options{Fsync: true})
-}
-
 // twoOn opens one store for two control planes.
 func twoOn(t *testing.T, srv *pgtest.Server) (a, b *pgstore.Store) {
-	return openOn(t, srv.Pool(t, "fleet"), "main", patient()), openOn(t, srv.Pool(t, "fleet"), "main", patient())
+	name := fresh()
+	return openOn(t, srv.Pool(t, "fleet"), name, patient()), openOn(t, srv.Pool(t, "fleet"), name, patient())
 }
 
 func TestServerKilled(t *testing.T) {
 	srv := fsynced(t)
 	a, b := twoOn(t, srv)
 	l := startLoad(12, a, b)
-	for range times(2, 100) {
-		l.until(t, 100)
+	for range times(1, 100) {
+		l.until(t, 40)
 		srv.Kill()
 		require.NoError(t, srv.Restart())
 	}
-	l.until(t, 100)
+	l.until(t, 40)
 	l.verify(t, b)
 	require.Empty(t, l.unknown, "the server came back: every outcome could be found out")
 }
@@ -65,28 +59,31 @@ func TestServerPaused(t *testing.T) {
 	a, b := twoOn(t, srv)
 	l := startLoad(12, a, b)
 	for i := range times(1, 20) {
-		l.until(t, 100)
+		l.until(t, 40)
 		srv.Pause()
 		time.Sleep([]time.Duration{300 * time.Millisecond, 4 * time.Second}[i%2]) // shorter and longer than an answer may take
 		srv.Resume()
 	}
-	l.until(t, 100)
+	l.until(t, 40)
 	l.verify(t, a)
 }
 
 func TestConnectionsTerminated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: takes seconds; run without -short")
+	}
 	p := pool(t)
 	name := fresh()
 	a, b := openOn(t, pool(t), name, patient()), openOn(t, pool(t), name, patient())
 	l := startLoad(12, a, b)
-	for range times(20, 1000) {
+	for range times(10, 1000) {
 		l.until(t, 10)
 		_, err := p.Exec(context.Background(), "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and datname = 'fleet' and pid <> pg_backend_pid() order by random() limit 3")
 		if err != nil {
 			p.Reset()
 		}
 	}
-	l.until(t, 100)
+	l.until(t, 40)
 	l.verify(t, a)
 	require.Empty(t, l.unknown)
 }
@@ -95,6 +92,9 @@ func TestConnectionCutAroundCommit(t *testing.T) {
 	srv := server(t)
 	for _, harm := range []string{"drop", "swallow", "late"} {
 		t.Run(harm, func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("SKIPPED: takes seconds; run without -short")
+			}
 			px := newProxy(t, srv, 0)
 			name := fresh()
 			direct := openOn(t, pool(t), name, patient())
@@ -106,7 +106,7 @@ func TestConnectionCutAroundCommit(t *testing.T) {
 				return ""
 			}
 			l := startLoad(8, direct, cut)
-			want := int64(times(12, 500))
+			want := int64(times(4, 500))
 			require.Eventually(t, func() bool { return px.harmed.Load() >= want }, 5*time.Minute, time.Millisecond)
 			l.verify(t, direct)
 			require.Empty(t, l.unknown, "the database was there all the time")
@@ -134,7 +134,7 @@ func TestACommitThatArrivesLateChangesNothing(t *testing.T) {
 		}
 		return ""
 	}
-	for i := range int64(times(3, 100)) {
+	for i := range int64(times(1, 100)) {
 		armed.Store(true)
 		put(slow, "old")
 		put(direct, "new")
@@ -187,7 +187,10 @@ func TestOutcomeThatCannotBeLearnt(t *testing.T) {
 
 // TestFailover: the server ends under load, and a copy of its data takes its place under another address.
 func TestFailover(t *testing.T) {
-	srv := fsynced(t)
+	if testing.Short() {
+		t.Skip("SKIPPED: needs servers of its own; run without -short")
+	}
+	srv := pgtest.StartWith(t, &pgtest.Options{Fsync: true})
 	var host atomic.Pointer[string]
 	at := func(s *pgtest.Server) {
 		dir := strings.TrimSuffix(s.Socket(), "/.s.PGSQL.5432")
@@ -208,13 +211,13 @@ func TestFailover(t *testing.T) {
 	a, b := openOn(t, pool(), "main", patient()), openOn(t, pool(), "main", patient())
 	l := startLoad(12, a, b)
 	for range times(1, 10) {
-		l.until(t, 200)
+		l.until(t, 60)
 		srv.Stop()
 		next := pgtest.StartWith(t, &pgtest.Options{From: srv.Data()})
 		at(next)
 		srv = next
 	}
-	l.until(t, 200)
+	l.until(t, 60)
 	l.verify(t, a)
 	require.Empty(t, l.unknown)
 }
@@ -290,6 +293,9 @@ func TestFrozenPlaneStopsNobodyForLong(t *testing.T) {
 
 // TestAHolderThatTheServerDoesNotLimitIsEnded: a session of which nothing but the lock is known, and that does not move.
 func TestAHolderThatTheServerDoesNotLimitIsEnded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: waits for limits of time; run without -short")
+	}
 	name := fresh()
 	s := openOn(t, pool(t), name, patient())
 	key := pgstore.LockKey(s)

@@ -23,6 +23,10 @@ var shared struct {
 	srv  *pgtest.Server
 	err  error
 	n    atomic.Int64
+
+	mu    sync.Mutex
+	pools []*pgxpool.Pool
+	next  int
 }
 
 func TestMain(m *testing.M) {
@@ -33,6 +37,12 @@ func TestMain(m *testing.M) {
 		claimChild(arg)
 	}
 	code := m.Run()
+	for _, p := range shared.pools {
+		p.Close()
+	}
+	if harmed.srv != nil {
+		harmed.srv.Close()
+	}
 	if shared.srv != nil {
 		shared.srv.Close()
 	}
@@ -54,8 +64,45 @@ func server(tb testing.TB) *pgtest.Server {
 	return shared.srv
 }
 
-// pool returns a pool on the shared server.
-func pool(tb testing.TB) *pgxpool.Pool { return server(tb).Pool(tb, "fleet") }
+// pool returns one of a few pools on the shared server, another each time. They last as long as the tests.
+func pool(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	srv := server(tb)
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.next++; len(shared.pools) < 4 {
+		cfg, err := pgxpool.ParseConfig(srv.DSN("fleet"))
+		require.NoError(tb, err)
+		cfg.MaxConns = 16
+		p, err := pgxpool.NewWithConfig(context.Background(), cfg)
+		require.NoError(tb, err)
+		shared.pools = append(shared.pools, p)
+		return p
+	}
+	return shared.pools[shared.next%len(shared.pools)]
+}
+
+// harmed is the server of the tests that harm it. Each leaves it running.
+var harmed struct {
+	once sync.Once
+	srv  *pgtest.Server
+	err  error
+}
+
+// fsynced returns a server that keeps what it promised.
+func fsynced(t *testing.T) *pgtest.Server {
+	if testing.Short() {
+		t.Skip("SKIPPED: needs a server of its own; run without -short")
+	}
+	harmed.once.Do(func() {
+		harmed.srv, harmed.err = pgtest.New(&pgtest.Options{Fsync: true})
+	})
+	if errors.Is(harmed.err, pgtest.ErrNone) {
+		t.Skip("SKIPPED: " + harmed.err.Error())
+	}
+	require.NoError(t, harmed.err)
+	return harmed.srv
+}
 
 // fresh returns a name that no store has yet.
 func fresh() string { return fmt.Sprintf("s%d", shared.n.Add(1)) }

@@ -7,9 +7,17 @@ import (
 	"github.com/fleetwright/fleetwright/store/storetest"
 )
 
-func TestContract(t *testing.T) { storetest.Run(t, open) }
+func TestContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: TestContractOfTwoPlanes does more; run without -short")
+	}
+	t.Parallel()
+	storetest.Run(t, open)
+}
 
+// TestContractOfTwoPlanes runs the suite on a store of which every call goes to another of two planes, and whose functions run twice each time.
 func TestContractOfTwoPlanes(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) store.Store { return storetest.Harsh(newPlanes(t, 2, nil)) })
 }
 
