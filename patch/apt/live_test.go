@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleetwright/fleetwright/patch"
 	"github.com/fleetwright/fleetwright/patch/apt"
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -42,7 +43,7 @@ func control(p, arch string) string {
 	if more != "" {
 		more += "\n"
 	}
-	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: x <x@example.org>\n%s", f[0], f[1], arch, more)
+	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nSection: misc\nPriority: optional\nMaintainer: x <x@example.org>\n%s", f[0], f[1], arch, more)
 }
 
 func newMachine(t *testing.T, archives []archive, installed []string) *machine {
@@ -280,6 +281,26 @@ func TestSecuritySplitOfTheMachine(t *testing.T) {
 	require.True(t, d.Held)
 	d, _ = h.Decision("both", "amd64")
 	require.Len(t, d.Candidate.Archives, 2, "one version in two archives (N7)")
+	// The decision over what was read: the default baseline wants the security patches and nothing else; with the rest let in, what apt lists.
+	baseline := patch.PredefinedDefault(patch.Debian)
+	missing := func() (names []string) {
+		res, err := patch.Evaluate(baseline, patch.NodeFacts{OperatingSystem: patch.Debian, Product: "Debian12"}, h.Installed(), h.Available(), time.Now())
+		require.NoError(t, err)
+		for _, p := range res.Patches {
+			if p.State == patch.StateMissing {
+				names = append(names, p.Name)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	require.Equal(t, security, missing())
+	for i := range baseline.Rules {
+		baseline.Rules[i].EnableNonSecurity = true
+	}
+	all := append(security, other...)
+	slices.Sort(all)
+	require.Equal(t, all, missing())
 }
 
 // The lists that apt keeps on this very machine: signatures, hashes, and the upgradable packages.
