@@ -87,7 +87,8 @@ func loopback(host string) bool {
 const maxAnswer = 256 << 20
 
 // Call calls an operation with in as its request (nil is none) and reads its answer into out (nil throws it away). An error is a *fault.Error: with the control plane's code and text, or
-// ServiceUnavailable when there was no answer; the call may have been carried out then.
+// ServiceUnavailable when there was no answer; the call may have been carried out then. Requests and answers may be the services' own types: times travel as AWS's protocol has them, and values that hide
+// are told.
 func (c *Client) Call(ctx context.Context, operation string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
@@ -103,7 +104,7 @@ func (c *Client) Call(ctx context.Context, operation string, in, out any) error 
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(b, out); err != nil {
+	if err := fromWire("ssmops.Client", b, out); err != nil {
 		return fault.New("ssmops.Client", fault.ServiceUnavailable, "%s: the answer is not understood: %w", operation, err)
 	}
 	return nil
@@ -124,7 +125,7 @@ func (c *Client) do(ctx context.Context, operation string, in any) (*http.Respon
 	body := []byte("{}")
 	if in != nil {
 		var err error
-		if body, err = encode(in); err != nil {
+		if body, err = wireOf(in); err != nil {
 			return nil, err
 		}
 	}

@@ -251,6 +251,8 @@ func Operations() []Operation {
 		pass(Operation{Name: "PutComplianceItems", Summary: "Report compliance items of a node.", needs: needsCompliance}, complianceOf, (*compliance.Service).PutComplianceItems),
 		pass(Operation{Name: "ListComplianceItems", Summary: "List compliance items of a node.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListComplianceItems),
 		pass(Operation{Name: "ListComplianceSummaries", Summary: "Sum up compliance by type.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListComplianceSummaries),
+		pass(Operation{Name: "GetComplianceAt", Permission: "ssm:ListComplianceItems", Own: true, Summary: "Say whether a node was compliant at a time, and why.", needs: needsCompliance}, complianceOf, complianceAt),
+		pass(Operation{Name: "ListComplianceHistory", Permission: "ssm:ListComplianceItems", Own: true, Summary: "List the reports of a type on a node.", needs: needsCompliance}, complianceOf, complianceHistory),
 		pass(Operation{Name: "ListResourceComplianceSummaries", Summary: "Sum up compliance by node.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListResourceComplianceSummaries),
 
 		// The record of calls.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/inventory"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/parameter"
@@ -99,7 +100,11 @@ func samples() map[string]func(things) any {
 		"PutComplianceItems": func(x things) any {
 			return m{"ResourceId": x.node, "ResourceType": "ManagedInstance", "ComplianceType": "Custom:Backup", "ExecutionSummary": m{"ExecutionTime": 1772323200}, "Items": []m{}}
 		},
-		"ListComplianceItems":     func(x things) any { return m{"ResourceIds": []string{x.node}} },
+		"ListComplianceItems": func(x things) any { return m{"ResourceIds": []string{x.node}} },
+		"GetComplianceAt": func(x things) any {
+			return m{"ResourceId": x.node, "ComplianceType": "Custom:Canary", "At": "2027-01-01T00:00:00Z"}
+		},
+		"ListComplianceHistory":   func(x things) any { return m{"ResourceId": x.node, "ComplianceType": "Custom:Canary"} },
 		"ListComplianceSummaries": nothing, "ListResourceComplianceSummaries": nothing,
 		"ListAudit": nothing,
 	}
@@ -132,6 +137,8 @@ func furnish(w *world) things {
 		Patches: []patch.Patch{{Key: patch.Key{Name: "canary", Arch: "all"}, State: patch.StateMissing, Wanted: "2"}}}))
 	_, err = w.inventory.PutInventory(w.ctx, inventory.Report{InstanceID: x.node, Items: []inventory.Item{{TypeName: "Custom:Rack", SchemaVersion: "1.0", CaptureTime: "2026-03-01T00:00:00Z", Content: []inventory.Entry{{"Place": "canary"}}}}})
 	require.NoError(w.t, err)
+	require.NoError(w.t, w.compliance.Report(w.ctx, "default", x.node, compliance.PutComplianceItemsRequest{ComplianceType: "Custom:Canary", ExecutionSummary: compliance.ExecutionSummary{ExecutionTime: at},
+		Items: []compliance.ItemEntry{{ID: "canary", Severity: "HIGH", Status: "COMPLIANT"}}}))
 	x.policy, x.policyHash = shared.PolicyID, shared.PolicyHash
 	return x
 }
