@@ -28,7 +28,8 @@ type Options struct {
 	Sources []Source
 
 	// Verify returns the Verifier for the Release file of a source. nil, and a nil Verifier, read the lists without looking at
-	// signatures: apt verified them when it fetched them, and only root can have changed them since.
+	// signatures: apt verified them when it fetched them, and only root can have changed them since. What is verified is held against the
+	// hashes too, and a source without a Release file is refused.
 	Verify func(Source) (Verifier, error)
 
 	// CheckIndexes holds every index against its Release file, by size and hash. It costs about as much again as reading. An index that
@@ -237,7 +238,7 @@ func (h *Host) readLists(fsys fs.FS, o *Options, archs []string) ([]offer, error
 		if src.Type != "deb" {
 			continue
 		}
-		rel, err := readRelease(fsys, o, src, have)
+		rel, verified, err := readRelease(fsys, o, src, have)
 		if err != nil {
 			return nil, err
 		}
@@ -250,6 +251,9 @@ func (h *Host) readLists(fsys fs.FS, o *Options, archs []string) ([]offer, error
 				continue
 			}
 			found, seen[uri] = true, true
+			if verified && rel == nil {
+				return nil, fault.New("apt.ReadHost", fault.AccessDenied, "%s has no Release file, so nothing proves its packages", fault.Clean(src.Base()))
+			}
 			r := rel
 			if r == nil {
 				r = &Release{}
@@ -260,7 +264,7 @@ func (h *Host) readLists(fsys fs.FS, o *Options, archs []string) ([]offer, error
 				offers = append(offers, offer{p, a})
 				return nil
 			}
-			if err := readIndex(fsys, o, rel, path.Join(listsDir, name), ix.path, keep, take); err != nil {
+			if err := readIndex(fsys, o, verified || o.CheckIndexes, rel, path.Join(listsDir, name), ix.path, keep, take); err != nil {
 				return nil, err
 			}
 		}
@@ -314,19 +318,16 @@ func (s *Source) indexes(rel *Release, archs []string) []index {
 	return all
 }
 
-// readRelease reads the Release file of a source; nil when there is none.
-func readRelease(fsys fs.FS, o *Options, src *Source, have map[string]string) (*Release, error) {
+// readRelease reads the Release file of a source, nil when there is none, and says whether the source must be verified.
+func readRelease(fsys fs.FS, o *Options, src *Source, have map[string]string) (rel *Release, verified bool, err error) {
 	const op = "apt.ReadHost"
 	var v Verifier
 	if o.Verify != nil && src.Trusted != "yes" {
-		var err error
 		if v, err = o.Verify(*src); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	var rel *Release
 	inline, plain := ListFile(src.Base()+"InRelease"), ListFile(src.Base()+"Release")
-	var err error
 	switch {
 	case have[inline] == inline:
 		name := path.Join(listsDir, inline)
@@ -357,22 +358,20 @@ func readRelease(fsys fs.FS, o *Options, src *Source, have map[string]string) (*
 				return err
 			})
 		})
-	case v != nil && have[ListFile(src.Base()+"Packages")] != "":
-		return nil, fault.New(op, fault.AccessDenied, "%s has no Release file, so nothing proves its packages", fault.Clean(src.Base()))
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if rel != nil && src.CheckValidUntil && !o.Now.IsZero() {
 		if err := rel.Expired(o.Now); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return rel, nil
+	return rel, v != nil, nil
 }
 
 // readIndex reads one index, checked against rel where that is asked for.
-func readIndex(fsys fs.FS, o *Options, rel *Release, name, listed string, keep func([]byte) bool, take func(Package) error) error {
+func readIndex(fsys fs.FS, o *Options, check bool, rel *Release, name, listed string, keep func([]byte) bool, take func(Package) error) error {
 	return readFile("apt.ReadHost", fsys, name, func(r io.Reader) error {
 		z, err := Decompress("/"+name, r, o.Limits)
 		if err != nil {
@@ -380,7 +379,7 @@ func readIndex(fsys fs.FS, o *Options, rel *Release, name, listed string, keep f
 		}
 		defer z.Close()
 		plain := io.Reader(z)
-		if o.CheckIndexes && rel != nil {
+		if check && rel != nil {
 			if plain, err = rel.Check(listed, plain); err != nil {
 				return err
 			}

@@ -106,15 +106,16 @@ func TestReadHostRefuses(t *testing.T) {
 		o      apt.Options
 		want   string
 	}{
-		"no status file":           {func(f fstest.MapFS) { delete(f, "var/lib/dpkg/status") }, apt.Options{}, "/var/lib/dpkg/status"},
-		"a damaged status file":    {set("var/lib/dpkg/status", "Package: a\nSta"), apt.Options{}, "/var/lib/dpkg/status:2"},
-		"no architecture":          {set("var/lib/dpkg/status", ""), apt.Options{}, "architecture is not known"},
-		"a damaged sources.list":   {set("etc/apt/sources.list", "\nhello\n"), apt.Options{}, "/etc/apt/sources.list:2"},
-		"damaged preferences":      {set("etc/apt/preferences", "Package: a\nPin: version 1\nPin-Priority: x\n"), apt.Options{}, "/etc/apt/preferences:3"},
-		"a Release file past date": {func(fstest.MapFS) {}, apt.Options{Now: signedAt.AddDate(1, 0, 0)}, "was valid until"},
-		"a damaged Release file":   {set(inRel, "nothing"), apt.Options{}, "InRelease:1"},
-		"an armour that is cut":    {set(inRel, "-----BEGIN PGP SIGNED MESSAGE-----\n\nOrigin: x\n"), apt.Options{}, "InRelease:1"},
-		"no signature":             {func(fstest.MapFS) {}, apt.Options{Verify: deny}, "not that of a trusted key"},
+		"no status file":            {func(f fstest.MapFS) { delete(f, "var/lib/dpkg/status") }, apt.Options{}, "/var/lib/dpkg/status"},
+		"a damaged status file":     {set("var/lib/dpkg/status", "Package: a\nSta"), apt.Options{}, "/var/lib/dpkg/status:2"},
+		"no architecture":           {set("var/lib/dpkg/status", ""), apt.Options{}, "architecture is not known"},
+		"a damaged sources.list":    {set("etc/apt/sources.list", "\nhello\n"), apt.Options{}, "/etc/apt/sources.list:2"},
+		"damaged preferences":       {set("etc/apt/preferences", "Package: a\nPin: version 1\nPin-Priority: x\n"), apt.Options{}, "/etc/apt/preferences:3"},
+		"a Release file past date":  {func(fstest.MapFS) {}, apt.Options{Now: signedAt.AddDate(1, 0, 0)}, "was valid until"},
+		"a damaged Release file":    {set(inRel, "nothing"), apt.Options{}, "InRelease:1"},
+		"an armour that is cut":     {set(inRel, "-----BEGIN PGP SIGNED MESSAGE-----\n\nOrigin: x\n"), apt.Options{}, "InRelease:1"},
+		"no signature":              {func(fstest.MapFS) {}, apt.Options{Verify: deny}, "not that of a trusted key"},
+		"no Release file for dists": {func(f fstest.MapFS) { delete(f, inRel) }, apt.Options{Verify: deny}, "debian/dists/stable/ has no Release file"},
 		"no Release file": {func(f fstest.MapFS) {
 			f["etc/apt/sources.list.d/flat.sources"].Data = []byte("Types: deb\nURIs: file:/srv/flat\nSuites: ./\n")
 			delete(f, inRel)
@@ -146,11 +147,16 @@ func TestReadHostVerifies(t *testing.T) {
 	require.NoError(t, err)
 	f[name] = &fstest.MapFile{Data: inRelease(t, string(plain), key)}
 	asked := map[string]bool{}
-	h, err := apt.ReadHost(f, &apt.Options{CheckIndexes: true, Now: signedAt, Verify: func(s apt.Source) (apt.Verifier, error) {
+	h, err := apt.ReadHost(f, &apt.Options{Now: signedAt, Verify: func(s apt.Source) (apt.Verifier, error) {
 		asked[s.URI] = true
 		return apt.Keyring(clock(signedAt.Add(time.Hour)), ring(t, false, key))
 	}})
 	require.NoError(t, err)
 	require.Equal(t, map[string]bool{"http://d.org/debian/": true, "http://gone.org/x/": true}, asked, "a source that is trusted is not asked for")
 	require.Len(t, h.Archives[0].Release.Signers, 1)
+	f[lists+"d.org_debian_dists_stable_main_binary-i386_Packages"].Data = []byte(strings.Replace(i386Packages, "2", "3", 1))
+	_, err = apt.ReadHost(f, &apt.Options{Verify: func(s apt.Source) (apt.Verifier, error) {
+		return apt.Keyring(clock(signedAt.Add(time.Hour)), ring(t, false, key))
+	}})
+	require.ErrorContains(t, err, "another SHA256", "a signature speaks for the indexes too")
 }
