@@ -47,7 +47,18 @@ func debOrder(c byte) int {
 }
 
 func debPart(a, b string) int {
-	i, j := 0, 0
+	// What both begin with decides nothing: go on at the start of the number in which they part.
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	if i == len(a) && i == len(b) {
+		return 0
+	}
+	for i > 0 && digit(a[i-1]) {
+		i--
+	}
+	j := i
 	for i < len(a) || j < len(b) {
 		for i < len(a) && !digit(a[i]) || j < len(b) && !digit(b[j]) {
 			x, y := 0, 0

@@ -200,3 +200,21 @@ func TestVersionsAgainstRPM(t *testing.T) {
 	}
 	t.Logf("%d pairs agree with rpm", n)
 }
+
+// Any text has its place: nothing panics, what is equal to itself stays so, and three versions are never a circle.
+func FuzzCompare(f *testing.F) {
+	f.Add("1:1.0~rc1-1", "1.0^git2-1.el9", "0:1.0-1")
+	f.Add("~", "^", "")
+	f.Add("1.0", "1.0a", "1.0.1")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		for name, compare := range map[string]func(a, b string) int{"deb": patch.CompareDeb, "rpm": patch.CompareRPM, "kb": patch.CompareKB} {
+			ab, bc, ac := compare(a, b), compare(b, c), compare(a, c)
+			if compare(a, strings.Clone(a)) != 0 || compare(b, a) != -ab || ab < -1 || ab > 1 {
+				t.Fatalf("%s: %q %q", name, a, b)
+			}
+			if ab <= 0 && bc <= 0 && ac > 0 || ab >= 0 && bc >= 0 && ac < 0 || ab == 0 && ac != bc {
+				t.Fatalf("%s: a circle of %q %q %q: %d %d %d", name, a, b, c, ab, bc, ac)
+			}
+		}
+	})
+}
