@@ -44,7 +44,7 @@ func TestServerKilled(t *testing.T) {
 	srv := fsynced(t)
 	a, b := twoOn(t, srv)
 	l := startLoad(12, a, b)
-	for range times(1, 100) {
+	for range times(1, 50) {
 		l.until(t, 40)
 		srv.Kill()
 		require.NoError(t, srv.Restart())
@@ -58,7 +58,7 @@ func TestServerPaused(t *testing.T) {
 	srv := fsynced(t)
 	a, b := twoOn(t, srv)
 	l := startLoad(12, a, b)
-	for i := range times(1, 20) {
+	for i := range times(1, 10) {
 		l.until(t, 40)
 		srv.Pause()
 		time.Sleep([]time.Duration{300 * time.Millisecond, 4 * time.Second}[i%2]) // shorter and longer than an answer may take
@@ -76,7 +76,7 @@ func TestConnectionsTerminated(t *testing.T) {
 	name := fresh()
 	a, b := openOn(t, pool(t), name, patient()), openOn(t, pool(t), name, patient())
 	l := startLoad(12, a, b)
-	for range times(10, 1000) {
+	for range times(10, 300) {
 		l.until(t, 10)
 		_, err := p.Exec(context.Background(), "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and datname = 'fleet' and pid <> pg_backend_pid() order by random() limit 3")
 		if err != nil {
@@ -106,7 +106,7 @@ func TestConnectionCutAroundCommit(t *testing.T) {
 				return ""
 			}
 			l := startLoad(8, direct, cut)
-			want := int64(times(4, 500))
+			want := int64(times(4, 200))
 			require.Eventually(t, func() bool { return px.harmed.Load() >= want }, 5*time.Minute, time.Millisecond)
 			l.verify(t, direct)
 			require.Empty(t, l.unknown, "the database was there all the time")
@@ -134,7 +134,7 @@ func TestACommitThatArrivesLateChangesNothing(t *testing.T) {
 		}
 		return ""
 	}
-	for i := range int64(times(1, 100)) {
+	for i := range int64(times(1, 50)) {
 		armed.Store(true)
 		put(slow, "old")
 		put(direct, "new")
@@ -256,6 +256,7 @@ func TestFrozenPlaneStopsNobodyForLong(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: starts a process; run without -short")
 	}
+	t.Parallel()
 	srv := server(t)
 	require.NoError(t, srv.Create(t.Context(), "frozen"))
 	s := openOn(t, srv.Pool(t, "frozen"), "main", patient())
@@ -296,6 +297,7 @@ func TestAHolderThatTheServerDoesNotLimitIsEnded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: waits for limits of time; run without -short")
 	}
+	t.Parallel()
 	name := fresh()
 	s := openOn(t, pool(t), name, patient())
 	key := pgstore.LockKey(s)

@@ -100,7 +100,7 @@ func (o step) run(ctx context.Context, s store.Store) (a answer, err error) {
 func TestThreePlanesAreLinearizable(t *testing.T) {
 	p := newPlanes(t, 3, patient())
 	admin := pool(t)
-	each := times(60, 3000)
+	each := times(60, 1000)
 	if testing.Short() {
 		each = 20
 	}
