@@ -257,8 +257,11 @@ func (g *Gatherer) tasks(p Plan) []task {
 	return out
 }
 
-// path returns where a path of the gathered machine is.
+// path returns where a path of the gathered machine is. One with a volume, as Windows has them, is where it says.
 func (g *Gatherer) path(elem ...string) string {
+	if filepath.VolumeName(elem[0]) != "" {
+		return filepath.Join(elem...)
+	}
 	return filepath.Join(append([]string{g.c.Root}, elem...)...)
 }
 
