@@ -269,6 +269,9 @@ func TestExplainNamesWhatDecided(t *testing.T) {
 				require.Contains(t, x.String(), s)
 			}
 			require.NotEmpty(t, x.Children)
+			for _, change := range x.Changes() {
+				require.Contains(t, x.String(), change)
+			}
 			require.Nil(t, r.Explain(patch.Key{Name: "nowhere"}))
 		})
 	}

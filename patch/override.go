@@ -32,7 +32,7 @@ func (o OverrideEntry) Matches(f Family, a *Available) bool {
 	if o.Title == "" {
 		return true
 	}
-	for _, v := range spellings(f, a.Version) {
+	for _, v := range spellings(a.Version) {
 		if glob(o.Title, v) || glob(o.Title, key+":"+v) {
 			return true
 		}
@@ -41,15 +41,13 @@ func (o OverrideEntry) Matches(f Family, a *Available) bool {
 }
 
 // spellings are the ways a title may write a version: an epoch of 0 may be said or left out.
-func spellings(f Family, v string) []string {
+func spellings(v string) []string {
 	bare := withoutEpoch(v)
 	switch {
 	case bare == v:
 		return []string{v, "0:" + v}
 	case strings.Trim(v[:len(v)-len(bare)], "0") == ":":
 		return []string{v, bare}
-	case f == FamilyApt:
-		return []string{v}
 	}
 	return []string{v}
 }

@@ -65,10 +65,18 @@ func letter(c byte) bool { return (c|0x20)-'a' <= 'z'-'a' }
 func rpmSkips(c byte) bool { return !digit(c) && !letter(c) && c != '~' && c != '^' }
 
 func rpmPart(a, b string) int {
-	if a == b {
+	// What both begin with decides nothing: go on at the start of the word in which they part.
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	if i == len(a) && i == len(b) {
 		return 0
 	}
-	i, j := 0, 0
+	for i > 0 && (digit(a[i-1]) || letter(a[i-1])) {
+		i--
+	}
+	j := i
 	for i < len(a) || j < len(b) {
 		for i < len(a) && rpmSkips(a[i]) {
 			i++
