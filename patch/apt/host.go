@@ -73,7 +73,7 @@ func ReadHost(fsys fs.FS, o *Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.architectures(fsys, o); err != nil {
+	if err := h.architecture(o); err != nil {
 		return nil, err
 	}
 	if h.Sources = o.Sources; h.Sources == nil {
@@ -101,8 +101,8 @@ func ReadHost(fsys fs.FS, o *Options) (*Host, error) {
 	return h, nil
 }
 
-// architectures finds the native architecture: that of the option, or of the installed dpkg.
-func (h *Host) architectures(_ fs.FS, o *Options) error {
+// architecture finds the native architecture: that of the option, or of the installed dpkg.
+func (h *Host) architecture(o *Options) error {
 	h.Native = o.Native
 	for i := range h.Status {
 		if p := &h.Status[i]; h.Native == "" && p.Name == "dpkg" && p.Installed() {

@@ -67,8 +67,7 @@ type Policy struct {
 	PhasePolicy  bool   // APT::Get::Phase-Policy: a phased version has priority 1, as in apt 2.1.16 to 2.2; else it is an ordinary candidate that upgrade keeps back
 }
 
-// Decide returns the decisions over the packages of the status file and of the archives, in the order of name and architecture. keep
-// names packages to decide on that are not installed; nil decides only on those that are.
+// decide returns the decisions over the packages of the status file and the offers of the archives, in the order of name and architecture.
 func (pol *Policy) decide(status []Package, offers []offer, archives []*Archive) []Decision {
 	now := &Archive{ID: "now", Release: &Release{}, Component: "now", now: true}
 	pol.prioritise(append(slices.Clip(archives), now))
