@@ -110,8 +110,11 @@ func (s *Service) transact(ctx context.Context, op string, t Transaction) (out T
 	items, err := s.items(op, tenant, t)
 	if err != nil {
 		what, action := anything, putAction
-		if len(t.Puts) == 1 {
+		switch {
+		case len(t.Puts) == 1:
 			what = resource(canonical(clip(t.Puts[0].Name)))
+		case len(t.Puts) == 0 && len(t.Deletes) == 1:
+			what, action = resource(canonical(clip(t.Deletes[0].Name))), "ssm:DeleteParameter"
 		}
 		s.audited(ctx, action, what, err)
 		return out, err
