@@ -1,0 +1,464 @@
+package automation
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/document"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/feed"
+	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
+)
+
+// Request asks for an execution (shape StartAutomationExecutionRequest).
+type Request struct {
+	DocumentName    string
+	DocumentVersion string
+	Parameters      map[string][]string
+	ClientToken     string // a UUID, its case does not matter (A18)
+	Mode            Mode   // "" is Auto
+	Spread          *Spread
+	Tags            map[string]string // at most five
+	Timeout         time.Duration     // of the whole execution; 0 is none
+}
+
+// The actions that are asked for, as the table of access has them.
+const (
+	actionStart  = "ssm:StartAutomationExecution"
+	actionStop   = "ssm:StopAutomationExecution"
+	actionSignal = "ssm:SendAutomationSignal"
+	actionGet    = "ssm:GetAutomationExecution"
+	actionList   = "ssm:DescribeAutomationExecutions"
+)
+
+// audited records a call that changed nothing.
+func (s *Service) audited(ctx context.Context, action, resource string, err error) {
+	if s.cfg.Audit == nil {
+		return
+	}
+	if err := s.cfg.Audit.Read(ctx, audit.Of(action, resource, err)); err != nil {
+		s.cfg.Log.Warn("a call could not be recorded", "action", action, "error", err)
+	}
+}
+
+// Start starts a runbook and returns the id of the execution, which is Pending until an owner has room for it. The same client token with the same request returns
+// the same execution, with another one IdempotentParameterMismatch (A18).
+func (s *Service) Start(ctx context.Context, req Request) (id string, err error) {
+	const op = "automation.Start"
+	resource := "automation-definition/" + clip(fault.Clean(req.DocumentName))
+	defer func() {
+		if err != nil {
+			s.audited(ctx, actionStart, resource, err)
+		}
+	}()
+	if err := access.Check(ctx, s.cfg.Authorizer, actionStart, resource, nil); err != nil {
+		return "", fault.Wrap(op, err)
+	}
+	tok, err := clientToken(op, req.ClientToken)
+	if err != nil {
+		return "", err
+	}
+	if len(req.Tags) > mostTags {
+		return "", fault.New(op, fault.TooManyTags, "there are %d tags, at most %d are allowed at a start", len(req.Tags), mostTags)
+	}
+	if id, err = s.newID(); err != nil {
+		return "", err
+	}
+	return s.create(ctx, Start{ID: id, ClientToken: tok, Mode: req.Mode, StartedBy: access.From(ctx).Name, System: s.cfg.System, Tags: req.Tags, Limits: s.cfg.Limits,
+		Timeout: req.Timeout, Targets: req.Spread, Parameters: req.Parameters, Document: req.DocumentName, DocumentVersion: req.DocumentVersion})
+}
+
+// clientToken checks a token and gives it one spelling.
+func clientToken(op, tok string) (string, error) {
+	if tok == "" {
+		return "", nil
+	}
+	t := strings.ToLower(tok)
+	ok := len(t) == 36
+	for i := 0; ok && i < len(t); i++ {
+		c := t[i]
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			ok = c == '-'
+		} else {
+			ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
+		}
+	}
+	if !ok {
+		return "", fault.New(op, fault.Validation, "the client token must be a UUID")
+	}
+	return t, nil
+}
+
+// create makes an execution durable, once for its id and for its token.
+func (s *Service) create(ctx context.Context, st Start) (string, error) {
+	const op = "automation.Start"
+	tenant := access.Tenant(ctx)
+	text, format, version, hash, err := s.cfg.Documents.Fetch(ctx, tenant, st.Document, st.DocumentVersion)
+	if err != nil {
+		if fault.KindOf(err) == fault.NotFound {
+			return "", fault.New(op, DefinitionNotFound, "there is no runbook %s in version %q", fault.Clean(clip(st.Document)), fault.Clean(clip(st.DocumentVersion)))
+		}
+		return "", fault.Wrap(op, err)
+	}
+	rb, err := ParseRunbook(text, &document.Options{MaxSize: -1, Actions: s.cfg.Known, Kind: document.Automation, Format: document.Format(format)})
+	if err != nil {
+		return "", fault.Wrap(op, err)
+	}
+	digest, err := encode([]any{st.Document, st.DocumentVersion, st.Parameters, st.Mode, st.Targets, st.Tags, st.Timeout, st.StartedBy})
+	if err != nil {
+		return "", err
+	}
+	wanted := chain("", string(digest))
+	st.DocumentVersion = version
+	if st.Targets == nil {
+		b, err := rb.doc.Bind(st.Parameters, &document.BindOptions{MaxSize: -1})
+		if err == nil && s.cfg.Parameters != nil {
+			err = b.ResolveSSM(ctx, s.cfg.Parameters)
+		}
+		if err != nil {
+			return "", fault.New(op, InvalidExecutionParams, "%s", fault.MessageOf(err))
+		}
+		st.Bound = b
+	}
+	x, err := rb.New(st, s.cfg.Now())
+	if err != nil {
+		return "", err
+	}
+	state, err := x.Encode()
+	if err != nil {
+		return "", err
+	}
+	shard := shardOf(tenant, x.ID)
+	id := x.ID
+	err = s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		id = x.ID
+		if st.ClientToken != "" {
+			switch t, err := s.tokens.Get(ctx, tx, tokenKey(tenant, st.ClientToken)); {
+			case err == nil && t.Digest == wanted:
+				id = t.Execution
+				return nil
+			case err == nil:
+				return fault.New(op, fault.IdempotentParameterMismatch, "the client token was used for another request: use a new one")
+			case !errors.Is(err, store.ErrNotFound):
+				return err
+			}
+			if err := s.tokens.Put(tx, tokenKey(tenant, st.ClientToken), token{x.ID, wanted}); err != nil {
+				return err
+			}
+		}
+		switch _, err := s.heads.Get(ctx, tx, headKey(tenant, x.ID)); {
+		case err == nil:
+			return nil // a child that was started before
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		h := head{ID: x.ID, Document: x.Document, Version: version, Hash: x.DocumentHash, Mode: x.Mode, StartedBy: x.StartedBy, Parent: x.Parent, Created: x.Created, Fan: x.Fan != nil}
+		if hash != "" && h.Hash == "" {
+			h.Hash = hash
+		}
+		h.shown(x)
+		var err error
+		if h.Source, err = s.put(tx, tenant, x.ID, "document", text); err != nil {
+			return err
+		}
+		if h.First, err = s.put(tx, tenant, x.ID, "first", state); err != nil {
+			return err
+		}
+		if err := s.heads.Put(tx, headKey(tenant, x.ID), h); err != nil {
+			return err
+		}
+		for _, k := range []key.K{activeKey(shard).Str(tenant).Str(x.ID), timesKey(tenant).Time(x.Created).Str(x.ID)} {
+			if err := tx.Put(k, []byte{1}); err != nil {
+				return err
+			}
+		}
+		if err := s.send(tx, tenant, x.ID, "begin", Event{}); err != nil {
+			return err
+		}
+		if _, err := s.feed.Append(ctx, tx, topic(tenant, x.ID), feed.Event{Time: x.Created, Kind: "ExecutionPending"}); err != nil {
+			return err
+		}
+		if s.cfg.Audit == nil {
+			return nil
+		}
+		e := audit.Of(actionStart, "automation-definition/"+x.Document, nil)
+		e.IDs = map[string]string{"execution": x.ID}
+		return s.cfg.Audit.Record(ctx, tx, e)
+	})
+	return id, storeFault(op, err)
+}
+
+// startChild starts an execution for another one, under its id, in the identity of the first starter (A24).
+func (s *Service) startChild(ctx context.Context, parent string, sys System, e Effect) error {
+	const op = "automation.StartChild"
+	c := e.Child
+	if c.Account != "" && (c.Account != sys.AccountID || c.Region != sys.Region) {
+		return fault.New(op, fault.UnsupportedOperation, "this control plane cannot start executions in account %s, Region %s", fault.Clean(c.Account), fault.Clean(c.Region))
+	}
+	if err := access.Check(ctx, s.cfg.Authorizer, actionStart, "automation-definition/"+c.Document, nil); err != nil {
+		return fault.Wrap(op, err)
+	}
+	_, err := s.create(ctx, Start{ID: c.ID, Document: c.Document, DocumentVersion: c.DocumentVersion, Parameters: c.Parameters, Tags: c.Tags, Role: c.Role, StartedBy: access.From(ctx).Name, System: sys,
+		Parent: parent, ParentStep: e.StepID, Depth: c.Depth, Limits: s.cfg.Limits, Targets: c.Spread})
+	return err
+}
+
+// resolve finds out what targets are.
+func (s *Service) resolve(ctx context.Context, tenant string, e Effect) *Resolved {
+	r := &Resolved{StepID: e.StepID}
+	sp := e.Spread
+	switch {
+	case len(sp.Locations) > 0:
+		r.Failure = &Failure{Stage: InputValidation, Type: ActionFailure, Message: "this control plane knows no organizational units"}
+	case s.cfg.Targets == nil:
+		r.Failure = &Failure{Stage: InputValidation, Type: ActionFailure, Message: "this control plane cannot find out what targets are: it was given none"}
+	default:
+		values, err := s.cfg.Targets.Values(ctx, tenant, sp.Targets)
+		if r.Values = values; err != nil {
+			r.Failure = &Failure{Stage: InputValidation, Type: failureType(err), Message: fault.MessageOf(err)}
+		}
+	}
+	return r
+}
+
+// tell checks that an event could be taken now, and leaves it for the owner.
+func (s *Service) tell(ctx context.Context, op, action, id, what string, ev Event) (err error) {
+	resource := "automation-execution/" + clip(fault.Clean(id))
+	defer func() {
+		if err != nil {
+			s.audited(ctx, action, resource, err)
+		}
+	}()
+	if err := access.Check(ctx, s.cfg.Authorizer, action, resource, nil); err != nil {
+		return fault.Wrap(op, err)
+	}
+	tenant := access.Tenant(ctx)
+	l, err := s.load(ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	if _, err := l.rb.Step(l.x, ev, s.cfg.Now()); err != nil {
+		return err
+	}
+	n, err := s.newID()
+	if err != nil {
+		return err
+	}
+	return storeFault(op, s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := s.send(tx, tenant, id, what+"-"+n, ev); err != nil {
+			return err
+		}
+		if s.cfg.Audit == nil {
+			return nil
+		}
+		return s.cfg.Audit.Record(ctx, tx, audit.Of(action, resource, nil))
+	}))
+}
+
+// Signal sends a signal (A16). What could not be taken as things stand is refused; the owner decides when it gets there. By is the caller.
+func (s *Service) Signal(ctx context.Context, id string, sig Signal) error {
+	sig.By = access.From(ctx).Name
+	return s.tell(ctx, "automation.Signal", actionSignal, id, "signal", Event{Signal: &sig})
+}
+
+// Stop asks for the end of an execution (A17).
+func (s *Service) Stop(ctx context.Context, id string, typ StopType) error {
+	return s.tell(ctx, "automation.Stop", actionStop, id, "stop", Event{Stop: &Stop{Type: typ, By: access.From(ctx).Name}})
+}
+
+// look loads an execution for somebody who may read it.
+func (s *Service) look(ctx context.Context, op, id string) (l *live, err error) {
+	resource := "automation-execution/" + clip(fault.Clean(id))
+	defer func() { s.audited(ctx, actionGet, resource, err) }()
+	if err := access.Check(ctx, s.cfg.Authorizer, actionGet, resource, nil); err != nil {
+		return nil, fault.Wrap(op, err)
+	}
+	return s.load(ctx, access.Tenant(ctx), id)
+}
+
+// Get returns an execution as it stands, and its runbook. Both are the caller's to read; the execution is a copy.
+func (s *Service) Get(ctx context.Context, id string) (*Execution, *Runbook, error) {
+	l, err := s.look(ctx, "automation.Get", id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.x, l.rb, nil
+}
+
+// History returns what happened to an execution, from the first event, after its chain of hashes was checked and all of it was decided again: it is DataCorrupt
+// when an entry was changed, is missing or leads elsewhere. first is the execution as it was when it was new.
+func (s *Service) History(ctx context.Context, id string) (first *Execution, history []Entry, err error) {
+	const op = "automation.History"
+	l, err := s.look(ctx, op, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	tenant := access.Tenant(ctx)
+	var state []byte
+	err = s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+		h, err := s.heads.Get(ctx, r, headKey(tenant, id))
+		if err != nil {
+			return err
+		}
+		var last string
+		if history, last, err = s.entries(ctx, r, tenant, id, 0, ""); err != nil {
+			return err
+		}
+		if last != h.Chain || uint64(len(history)) != h.Seq {
+			return fault.New(op, fault.DataCorrupt, "the history of execution %s is not complete", id)
+		}
+		state, err = s.get(ctx, r, tenant, id, "first", h.First)
+		return err
+	})
+	if err != nil {
+		return nil, nil, storeFault(op, err)
+	}
+	if first, err = Decode(state); err != nil {
+		return nil, nil, err
+	}
+	return first, history, l.rb.Replay(first.Clone(), history)
+}
+
+// Summary is what a list shows of an execution (shape AutomationExecutionMetadata).
+type Summary struct {
+	ID, Document, DocumentVersion string
+	Status                        Status
+	Mode                          Mode
+	StartedBy, Parent             string
+	Created, Start, End           time.Time
+	CurrentStep                   string
+	FailureMessage                string
+	Targets                       bool
+}
+
+// Filter says which executions are listed. The zero Filter is for all.
+type Filter struct {
+	DocumentPrefix string // shape AutomationExecutionFilterKey: DocumentNamePrefix
+	Statuses       []Status
+	Parent         string
+	After, Before  time.Time // of the creation
+}
+
+func (f *Filter) fits(h *head) bool {
+	ok := strings.HasPrefix(h.Document, f.DocumentPrefix) && (f.Parent == "" || f.Parent == h.Parent) && (f.After.IsZero() || h.Created.After(f.After)) && (f.Before.IsZero() || h.Created.Before(f.Before))
+	if !ok || len(f.Statuses) == 0 {
+		return ok
+	}
+	for _, st := range f.Statuses {
+		if st == h.Status {
+			return true
+		}
+	}
+	return false
+}
+
+// List returns executions, the newest first, at most limit (1 to 50, 0 is 50). next is "" at the end, else what the next call is to be given.
+func (s *Service) List(ctx context.Context, f Filter, limit int, after string) (out []Summary, next string, err error) {
+	const op = "automation.List"
+	defer func() { s.audited(ctx, actionList, "*", err) }()
+	if err := access.Check(ctx, s.cfg.Authorizer, actionList, "*", nil); err != nil {
+		return nil, "", fault.Wrap(op, err)
+	}
+	if limit == 0 {
+		limit = 50
+	}
+	if limit < 1 || limit > 50 {
+		return nil, "", fault.New(op, fault.Validation, "MaxResults is 1 to 50")
+	}
+	tenant := access.Tenant(ctx)
+	rng := timesKey(tenant).Range()
+	rng.Reverse = true
+	if after != "" {
+		t, id, ok := strings.Cut(after, " ")
+		at, err := time.Parse(time.RFC3339Nano, t)
+		if !ok || err != nil {
+			return nil, "", fault.New(op, fault.InvalidNextToken, "the token is none of this list: begin again without it")
+		}
+		rng.End = timesKey(tenant).Time(at).Str(id)
+	}
+	for {
+		page, more, err := s.page(ctx, tenant, rng)
+		if err != nil {
+			return nil, "", storeFault(op, err)
+		}
+		for i := range page {
+			h := &page[i]
+			if !f.fits(h) || access.Check(ctx, s.cfg.Authorizer, actionGet, "automation-execution/"+h.ID, nil) != nil {
+				continue
+			}
+			if len(out) == limit {
+				last := out[limit-1]
+				return out, last.Created.UTC().Format(time.RFC3339Nano) + " " + last.ID, nil
+			}
+			out = append(out, Summary{h.ID, h.Document, h.Version, h.Status, h.Mode, h.StartedBy, h.Parent, h.Created, h.Start, h.End, h.Step, h.Failure, h.Fan})
+		}
+		if !more {
+			return out, "", nil
+		}
+		rng.End = timesKey(tenant).Time(page[len(page)-1].Created).Str(page[len(page)-1].ID)
+	}
+}
+
+// page reads a page of a list.
+func (s *Service) page(ctx context.Context, tenant string, rng store.Range) (page []head, more bool, err error) {
+	const size = 200
+	rng.Limit = size
+	prefix := timesKey(tenant)
+	err = s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+		page = page[:0]
+		var keys [][]byte
+		for it, err := range r.Scan(ctx, rng) {
+			if err != nil {
+				return err
+			}
+			k := key.Read(it.Key[len(prefix):])
+			_, id := k.Time(), k.Str()
+			if err := k.Err(); err != nil {
+				return err
+			}
+			keys = append(keys, headKey(tenant, id))
+		}
+		heads, err := s.heads.GetMany(ctx, r, keys)
+		if err != nil {
+			return err
+		}
+		for _, h := range heads {
+			if h != nil {
+				page = append(page, *h)
+			}
+		}
+		more = len(keys) == size && len(page) > 0
+		return nil
+	})
+	return page, more, err
+}
+
+// Events yields what happens to an execution after a cursor, and goes on as more does, until the caller stops or ctx ends.
+func (s *Service) Events(ctx context.Context, id string, after uint64) func(yield func(feed.Event, error) bool) {
+	return func(yield func(feed.Event, error) bool) {
+		if _, err := s.look(ctx, "automation.Events", id); err != nil {
+			yield(feed.Event{}, err)
+			return
+		}
+		s.feed.Subscribe(ctx, s.cfg.Store, topic(access.Tenant(ctx), id), after)(yield)
+	}
+}
+
+// Wait returns the execution when it has ended.
+func (s *Service) Wait(ctx context.Context, id string) (*Execution, error) {
+	for e, err := range s.Events(ctx, id, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if st, ok := strings.CutPrefix(e.Kind, "Execution"); ok && Status(st).Done() {
+			x, _, err := s.Get(ctx, id)
+			return x, err
+		}
+	}
+	return nil, ctx.Err()
+}

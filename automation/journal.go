@@ -1,0 +1,385 @@
+package automation
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/fleetwright/fleetwright/document"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/feed"
+	"github.com/fleetwright/fleetwright/lease"
+	"github.com/fleetwright/fleetwright/store"
+)
+
+// head is what lists show of an execution, and where its history stands.
+type head struct {
+	ID        string    `json:"id"`
+	Document  string    `json:"document"`
+	Version   string    `json:"version,omitempty"`
+	Hash      string    `json:"hash"`   // of the document
+	Source    int       `json:"source"` // pieces of its text, which is kept with the execution
+	Status    Status    `json:"status"`
+	Mode      Mode      `json:"mode"`
+	StartedBy string    `json:"startedBy,omitempty"`
+	Parent    string    `json:"parent,omitempty"`
+	Created   time.Time `json:"created"`
+	Start     time.Time `json:"start,omitzero"`
+	End       time.Time `json:"end,omitzero"`
+	Step      string    `json:"step,omitempty"` // at work
+	Failure   string    `json:"failure,omitempty"`
+	Fan       bool      `json:"fan,omitempty"`
+
+	Seq    uint64 `json:"seq"`    // entries of the history
+	Chain  string `json:"chain"`  // hash of the last one
+	Snap   uint64 `json:"snap"`   // the entry that the snapshot stands behind
+	Pieces int    `json:"pieces"` // of the snapshot
+	First  int    `json:"first"`  // pieces of the state before the first entry
+}
+
+// logged is an entry of a history. The hash covers the entry and the hash before it, so that no entry can be changed, taken out or moved unseen.
+type logged struct {
+	Entry string `json:"entry"`
+	Hash  string `json:"hash"`
+}
+
+// piece is a part of a stored state: values of a store are bounded.
+type piece struct {
+	Data []byte `json:"data"`
+}
+
+const pieceSize = 120 << 10
+
+// letter is an event that somebody else than the owner has for an execution.
+type letter struct {
+	Tenant string `json:"tenant"`
+	ID     string `json:"id"`
+	Event  string `json:"event"`
+}
+
+// token remembers which execution a client token started (A18).
+type token struct {
+	Execution string `json:"execution"`
+	Digest    string `json:"digest"`
+}
+
+func chain(before, entry string) string {
+	h := sha256.Sum256([]byte(before + "\n" + entry))
+	return hex.EncodeToString(h[:])
+}
+
+// put writes something large in pieces and returns how many.
+func (s *Service) put(tx store.Tx, tenant, id, which string, b []byte) (n int, err error) {
+	for len(b) > 0 {
+		part := b[:min(pieceSize, len(b))]
+		if err := s.pieces.Put(tx, pieceKey(tenant, id, which, n), piece{part}); err != nil {
+			return 0, err
+		}
+		b = b[len(part):]
+		n++
+	}
+	return n, nil
+}
+
+func (s *Service) get(ctx context.Context, r store.Reader, tenant, id, which string, n int) ([]byte, error) {
+	keys := make([][]byte, n)
+	for i := range keys {
+		keys[i] = pieceKey(tenant, id, which, i)
+	}
+	parts, err := s.pieces.GetMany(ctx, r, keys)
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	for _, p := range parts {
+		if p == nil {
+			return nil, fault.New("automation.Load", fault.DataCorrupt, "a part of what was stored of an execution is missing")
+		}
+		b = append(b, p.Data...)
+	}
+	return b, nil
+}
+
+// live is an execution in memory.
+type live struct {
+	tenant string
+	head   head
+	rb     *Runbook
+	x      *Execution
+}
+
+// entries reads the history after an entry, and checks its chain from there on.
+func (s *Service) entries(ctx context.Context, r store.Reader, tenant, id string, after uint64, before string) (out []Entry, last string, err error) {
+	rng := logKey(tenant, id).Range()
+	if after > 0 {
+		rng = logKey(tenant, id).After(logKey(tenant, id).Uint(after))
+	}
+	for rec, err := range s.logs.Scan(ctx, r, rng) {
+		if err != nil {
+			return nil, "", err
+		}
+		if before != "" || after == 0 {
+			if chain(before, rec.Value.Entry) != rec.Value.Hash {
+				return nil, "", fault.New("automation.History", fault.DataCorrupt, "entry %d of the history was changed", after+uint64(len(out))+1)
+			}
+		}
+		before = rec.Value.Hash
+		e, err := readEntry(rec.Value.Entry)
+		if err != nil {
+			return nil, "", err
+		}
+		out = append(out, e)
+	}
+	return out, before, nil
+}
+
+func readEntry(s string) (e Entry, err error) {
+	d := json.NewDecoder(strings.NewReader(s))
+	d.UseNumber()
+	if err := d.Decode(&e); err != nil {
+		return e, fault.New("automation.History", fault.DataCorrupt, "an entry of the history cannot be read")
+	}
+	return e, nil
+}
+
+func readEvent(s string) (e Event, err error) {
+	d := json.NewDecoder(strings.NewReader(s))
+	d.UseNumber()
+	if err := d.Decode(&e); err != nil {
+		return e, fault.New("automation.Inbox", fault.DataCorrupt, "an event cannot be read")
+	}
+	return e, nil
+}
+
+// load reads an execution: the snapshot, and the entries behind it applied again.
+func (s *Service) load(ctx context.Context, tenant, id string) (*live, error) {
+	const op = "automation.Load"
+	l := &live{tenant: tenant}
+	var text, state []byte
+	var tail []Entry
+	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+		h, err := s.heads.Get(ctx, r, headKey(tenant, id))
+		if errors.Is(err, store.ErrNotFound) {
+			return absent(op, id)
+		} else if err != nil {
+			return err
+		}
+		l.head = h
+		if text, err = s.get(ctx, r, tenant, id, "document", h.Source); err != nil {
+			return err
+		}
+		which, n := "last", h.Pieces
+		if n == 0 {
+			which, n = "first", h.First
+		}
+		if state, err = s.get(ctx, r, tenant, id, which, n); err != nil {
+			return err
+		}
+		before := ""
+		if h.Snap > 0 {
+			at, err := s.logs.Get(ctx, r, logKey(tenant, id).Uint(h.Snap))
+			if err != nil {
+				return err
+			}
+			before = at.Hash
+		}
+		var last string
+		if tail, last, err = s.entries(ctx, r, tenant, id, h.Snap, before); err != nil {
+			return err
+		}
+		if last != h.Chain || h.Snap+uint64(len(tail)) != h.Seq {
+			return fault.New(op, fault.DataCorrupt, "the history of execution %s is not complete", id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, storeFault(op, err)
+	}
+	if l.rb, err = s.book(l.head.Hash, text); err != nil {
+		return nil, err
+	}
+	if l.x, err = Decode(state); err != nil {
+		return nil, err
+	}
+	return l, l.rb.Replay(l.x, tail)
+}
+
+// book makes a document ready once for all its executions.
+func (s *Service) book(hash string, text []byte) (*Runbook, error) {
+	s.mu.Lock()
+	rb := s.books[hash]
+	s.mu.Unlock()
+	if rb != nil {
+		return rb, nil
+	}
+	rb, err := ParseRunbook(text, &document.Options{MaxSize: -1, Actions: s.cfg.Known, Kind: document.Automation})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if len(s.books) > 1000 {
+		clear(s.books)
+	}
+	s.books[hash] = rb
+	s.mu.Unlock()
+	return rb, nil
+}
+
+// shown updates what lists show.
+func (h *head) shown(x *Execution) {
+	h.Status, h.Start, h.End = x.Status, x.Start, x.End
+	h.Step, h.Failure = x.NextStep, ""
+	if x.Current >= 0 {
+		h.Step = x.Steps[x.Current].Name
+	}
+	if x.Failure != nil {
+		h.Failure = x.Failure.Message
+	}
+}
+
+// happened are the events that tell of what an entry changed: executions and steps, one each time that a status changed.
+func happened(l *live, before []Status, was Status, now time.Time) (out []feed.Event) {
+	add := func(kind string, v any) {
+		if b, err := encode(v); err == nil && len(b) < feed.MaxData {
+			out = append(out, feed.Event{Time: now, Kind: kind, Data: b})
+		}
+	}
+	type stepEvent struct {
+		ID      string `json:"stepExecutionId"`
+		Name    string `json:"stepName"`
+		Action  string `json:"action"`
+		Status  Status `json:"status"`
+		Attempt int    `json:"attempt"`
+		Message string `json:"message,omitempty"`
+	}
+	for i := range l.x.Steps {
+		st := &l.x.Steps[i]
+		if i < len(before) && before[i] == st.Status {
+			continue
+		}
+		ev := stepEvent{ID: st.ID, Name: st.Name, Action: st.Action, Status: st.Status, Attempt: st.Attempt}
+		if st.Failure != nil {
+			ev.Message = st.Failure.Message
+		}
+		add("Step"+string(st.Status), ev)
+	}
+	if l.x.Status != was {
+		add("Execution"+string(l.x.Status), struct {
+			ID     string `json:"executionId"`
+			Status Status `json:"status"`
+		}{l.x.ID, l.x.Status})
+	}
+	return out
+}
+
+// commit applies an event and makes it durable: history, state, what lists show, what followers hear and what others are to be told, in one transaction that
+// proves the ownership. An event of the inbox is taken out of it with that. When it fails the execution must be loaded again.
+func (s *Service) commit(ctx context.Context, held lease.Held, l *live, ev Event, letterAt []byte) ([]Effect, error) {
+	x := l.x
+	now := s.cfg.Now()
+	if n := len(x.Steps); n > 0 && now.Before(x.Steps[n-1].Start) {
+		now = x.Steps[n-1].Start // a clock that was put back does not turn the history round
+	}
+	was := x.Status
+	before := make([]Status, len(x.Steps))
+	for i := range x.Steps {
+		before[i] = x.Steps[i].Status
+	}
+	entry, out, _ := l.rb.Record(x, ev, now)
+	b, err := encode(entry)
+	if err != nil {
+		return nil, err
+	}
+	h := l.head
+	h.shown(x)
+	h.Seq++
+	h.Chain = chain(l.head.Chain, string(b))
+	var state []byte
+	snap := x.Status.Done() || h.Seq-h.Snap >= uint64(s.cfg.Snapshot)
+	if snap {
+		if state, err = x.Encode(); err != nil {
+			return nil, err
+		}
+	}
+	events := happened(l, before, was, now)
+	shard := shardOf(l.tenant, x.ID)
+	err = s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := held.Check(ctx, tx); err != nil {
+			return err
+		}
+		w := h
+		if err := s.logs.Put(tx, logKey(l.tenant, x.ID).Uint(w.Seq), logged{string(b), w.Chain}); err != nil {
+			return err
+		}
+		if snap {
+			n, err := s.put(tx, l.tenant, x.ID, "last", state)
+			if err != nil {
+				return err
+			}
+			w.Snap, w.Pieces = w.Seq, n
+		}
+		if err := s.heads.Put(tx, headKey(l.tenant, x.ID), w); err != nil {
+			return err
+		}
+		if len(events) > 0 {
+			if _, err := s.feed.Append(ctx, tx, topic(l.tenant, x.ID), events...); err != nil {
+				return err
+			}
+		}
+		if letterAt != nil {
+			if err := tx.Delete(letterAt); err != nil {
+				return err
+			}
+		}
+		if x.Status.Done() && !was.Done() {
+			if err := tx.Delete(activeKey(shard).Str(l.tenant).Str(x.ID)); err != nil {
+				return err
+			}
+			if x.Parent != "" {
+				end := ChildEnd{StepID: x.ParentStep, ID: x.ID, Status: x.Status, Outputs: l.rb.OutputList(x), Failure: x.Failure}
+				if err := s.send(tx, l.tenant, x.Parent, "end-"+x.ID, Event{Child: &end}); err != nil {
+					return err
+				}
+			}
+		}
+		h = w
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.head = h
+	return out, nil
+}
+
+// send leaves an event for the owner of an execution. The name makes it one letter however often it is sent.
+func (s *Service) send(tx store.Tx, tenant, id, name string, ev Event) error {
+	b, err := encode(ev)
+	if err != nil {
+		return err
+	}
+	return s.inbox.Put(tx, inboxKey(shardOf(tenant, id)).Str(tenant).Str(id).Str(name), letter{tenant, id, string(b)})
+}
+
+func absent(op, id string) error {
+	return fault.New(op, ExecutionNotFound, "there is no execution %s", fault.Clean(clip(id))).About(clip(id))
+}
+
+// storeFault gives an error of the store a code; others keep theirs.
+func storeFault(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrCommitUnknown):
+		return fault.New(op, fault.OutcomeUnknown, "the store did not say whether the change was made; look before you repeat it: %w", err)
+	case errors.Is(err, store.ErrReadOnly):
+		return fault.New(op, fault.ServiceUnavailable, "the store takes no changes at present; free its disk, then try again: %w", err)
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrTooLong), errors.Is(err, store.ErrClosed):
+		return fault.New(op, fault.ServiceUnavailable, "the store could not do it now; try again: %w", err)
+	}
+	return fault.Wrap(op, err)
+}

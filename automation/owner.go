@@ -1,0 +1,520 @@
+package automation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/lease"
+	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
+)
+
+// mostAnswer is how large an answer may be that is kept in the history.
+const mostAnswer = 160 << 10
+
+// owner works on the executions of one shard. One goroutine decides; calls have a goroutine each while they last, waiting executions have none.
+type owner struct {
+	s    *Service
+	n    uint64
+	held lease.Held
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu    sync.Mutex
+	queue []job
+	wake  chan struct{}
+
+	lives   map[name]*live // the loop's alone, as is what follows
+	due     map[name]time.Time
+	calls   map[string]context.CancelFunc // by step and attempt
+	pending []name                        // in the order of their arrival
+	atWork  map[name]bool
+}
+
+type name struct{ tenant, id string }
+
+type job struct {
+	name
+	ev Event
+}
+
+// Run owns executions until ctx ends: it takes what shards are free, goes on with their executions, and takes over those of control planes that died. It
+// returns ctx's error; everything that it started has ended then. One Run at a time.
+func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.runs {
+		s.mu.Unlock()
+		return fault.New("automation.Run", fault.InternalServerError, "Run is running already")
+	}
+	s.runs = true
+	s.mu.Unlock()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		s.claim(ctx)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+	s.mu.Lock()
+	all := s.owners
+	s.owners = map[uint64]*owner{}
+	s.mu.Unlock()
+	for _, o := range all {
+		o.stop()
+	}
+	for _, o := range all {
+		o.wg.Wait()
+		o.held.Release(context.WithoutCancel(ctx)) //nolint:errcheck // it expires by itself
+	}
+	s.mu.Lock()
+	s.runs, s.busy = false, 0
+	s.mu.Unlock()
+	return ctx.Err()
+}
+
+// claim takes every shard that is free.
+func (s *Service) claim(ctx context.Context) {
+	for n := range uint64(Shards) {
+		s.mu.Lock()
+		have := s.owners[n] != nil
+		s.mu.Unlock()
+		if have {
+			continue
+		}
+		held, err := s.cfg.Leases.Acquire(ctx, "", "automation/"+strconv.FormatUint(n, 10))
+		if err != nil {
+			if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
+				s.cfg.Log.Warn("cannot ask for a part of the executions; trying again", "shard", n, "error", err)
+			}
+			continue
+		}
+		o := &owner{s: s, n: n, held: held, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}}
+		var own context.Context
+		own, o.stop = context.WithCancel(ctx)
+		s.mu.Lock()
+		s.owners[n] = o
+		s.mu.Unlock()
+		o.wg.Go(func() {
+			select {
+			case <-held.Lost():
+				o.stop()
+			case <-own.Done():
+			}
+		})
+		o.wg.Go(func() {
+			o.loop(own)
+			o.stop()
+			s.mu.Lock()
+			if s.owners[n] == o {
+				delete(s.owners, n)
+			}
+			s.busy -= len(o.atWork)
+			s.mu.Unlock()
+		})
+	}
+}
+
+// push hands an event to the loop.
+func (o *owner) push(n name, ev Event) {
+	o.mu.Lock()
+	o.queue = append(o.queue, job{n, ev})
+	o.mu.Unlock()
+	o.nudge()
+}
+
+// loop works until the lease is lost or ctx ends.
+func (o *owner) loop(ctx context.Context) {
+	changed, err := store.Watch(ctx, o.s.cfg.Store, inboxKey(o.n))
+	if err != nil {
+		return
+	}
+	if err := o.adoptAll(ctx); err != nil {
+		if ctx.Err() == nil {
+			o.s.cfg.Log.Warn("cannot read the list of active executions; trying again", "shard", o.n, "error", err)
+		}
+		return
+	}
+	for ctx.Err() == nil {
+		if err := o.round(ctx); err != nil {
+			if ctx.Err() == nil && !errors.Is(err, lease.ErrLost) {
+				o.s.cfg.Log.Warn("cannot go on with executions; trying again", "shard", o.n, "error", err)
+			}
+			return // all of it is loaded again by who takes the shard next
+		}
+		timer := time.NewTimer(o.nap())
+		select {
+		case <-ctx.Done():
+		case <-o.wake:
+		case <-timer.C:
+		case _, ok := <-changed:
+			if !ok {
+				changed = nil
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// round does everything that there is to do now.
+func (o *owner) round(ctx context.Context) error {
+	if err := o.collect(ctx); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	jobs := o.queue
+	o.queue = nil
+	o.mu.Unlock()
+	for _, j := range jobs {
+		if err := o.apply(ctx, j.name, j.ev, nil); err != nil {
+			return err
+		}
+	}
+	now := o.s.cfg.Now()
+	var late []name
+	for n, t := range o.due {
+		if !t.After(now) {
+			late = append(late, n)
+		}
+	}
+	slices.SortFunc(late, func(a, b name) int { return o.due[a].Compare(o.due[b]) })
+	for _, n := range late {
+		if err := o.apply(ctx, n, Event{}, nil); err != nil {
+			return err
+		}
+	}
+	return o.admit(ctx)
+}
+
+// nap is how long there is nothing to do.
+func (o *owner) nap() time.Duration {
+	d := time.Minute // letters and room give a sign; this is for a store that loses one
+	now := o.s.cfg.Now()
+	for _, t := range o.due {
+		d = min(d, max(t.Sub(now), 0))
+	}
+	return d
+}
+
+// adoptAll takes up every execution of the shard that has not ended.
+func (o *owner) adoptAll(ctx context.Context) error {
+	prefix := activeKey(o.n)
+	rng := prefix.Range()
+	for {
+		rng.Limit = 500
+		var page []name
+		var last []byte
+		err := o.s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+			page = page[:0]
+			for it, err := range r.Scan(ctx, rng) {
+				if err != nil {
+					return err
+				}
+				k := key.Read(it.Key[len(prefix):])
+				page = append(page, name{k.Str(), k.Str()})
+				last = bytes.Clone(it.Key)
+				if err := k.Err(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, n := range page {
+			if _, err := o.adopt(ctx, n, true); err != nil {
+				if ctx.Err() != nil || fault.KindOf(err) == fault.Unavailable {
+					return err
+				}
+				o.s.cfg.Log.Error("an execution cannot be loaded", "execution", n.id, "error", err) // the others go on
+			}
+		}
+		if len(page) < 500 {
+			return nil
+		}
+		rng = prefix.After(last)
+	}
+}
+
+// adopt takes an execution into memory. What was under way when its last owner ended is done again, or is interrupted.
+func (o *owner) adopt(ctx context.Context, n name, crashed bool) (*live, error) {
+	if l := o.lives[n]; l != nil {
+		return l, nil
+	}
+	l, err := o.s.load(ctx, n.tenant, n.id)
+	if err != nil {
+		return nil, err
+	}
+	if l.x.Status.Done() {
+		return l, nil
+	}
+	o.lives[n] = l
+	if l.x.Status == Pending {
+		o.pending = append(o.pending, n)
+	}
+	o.account(n, l)
+	if !crashed {
+		return l, nil
+	}
+	for _, e := range l.rb.Outstanding(l.x) {
+		if e.Kind == Invoke && !o.s.cfg.Actions[e.Action].Repeat {
+			o.push(n, Event{Result: &Result{StepID: e.StepID, Attempt: e.Attempt, Look: e.Look, Failure: &Failure{Stage: Invocation, Type: InternalFailure,
+				Message: "the control plane ended while the step ran: nobody knows whether it was done", Details: map[string][]string{"Reason": {"Interrupted"}}}}})
+			continue
+		}
+		o.effect(ctx, n, l, e)
+	}
+	return l, nil
+}
+
+// account notes when the execution must be looked at, and whether it counts among those at work.
+func (o *owner) account(n name, l *live) {
+	delete(o.due, n)
+	if t, ok := l.x.Next(); ok {
+		o.due[n] = t
+	}
+	work := l.x.Parent == "" && (l.x.Status == InProgress || l.x.Status == Cancelling)
+	if work != o.atWork[n] {
+		o.s.mu.Lock()
+		if work {
+			o.atWork[n] = true
+			o.s.busy++
+		} else {
+			delete(o.atWork, n)
+			o.s.busy--
+			for _, other := range o.s.owners {
+				other.nudge()
+			}
+		}
+		o.s.mu.Unlock()
+	}
+}
+
+// nudge lets the loop have a look.
+func (o *owner) nudge() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// apply lets an event happen and does what it leads to.
+func (o *owner) apply(ctx context.Context, n name, ev Event, letterAt []byte) error {
+	l, err := o.adopt(ctx, n, false)
+	if err != nil {
+		if fault.CodeOf(err) == ExecutionNotFound || fault.KindOf(err) == fault.Corrupt {
+			return o.forget(ctx, letterAt)
+		}
+		return err
+	}
+	if l.x.Status.Done() {
+		return o.forget(ctx, letterAt)
+	}
+	effects, err := o.s.commit(ctx, o.held, l, ev, letterAt)
+	if err != nil {
+		delete(o.lives, n)
+		return err
+	}
+	o.account(n, l)
+	if r := ev.Result; r != nil {
+		delete(o.calls, callName(Effect{StepID: r.StepID, Attempt: r.Attempt}))
+	}
+	for _, e := range effects {
+		o.effect(ctx, n, l, e)
+	}
+	if l.x.Status.Done() {
+		delete(o.lives, n)
+		delete(o.due, n)
+	}
+	return nil
+}
+
+// forget takes a letter out of the inbox that has nobody to go to.
+func (o *owner) forget(ctx context.Context, letterAt []byte) error {
+	if letterAt == nil {
+		return nil
+	}
+	return o.s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := o.held.Check(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Delete(letterAt)
+	})
+}
+
+// collect takes what others left.
+func (o *owner) collect(ctx context.Context) error {
+	for {
+		rng := inboxKey(o.n).Range()
+		rng.Limit = 200
+		type mail struct {
+			at []byte
+			letter
+		}
+		var page []mail
+		err := o.s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+			page = page[:0]
+			for rec, err := range o.s.inbox.Scan(ctx, r, rng) {
+				if err != nil {
+					return err
+				}
+				page = append(page, mail{rec.Key, rec.Value})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, m := range page {
+			ev, err := readEvent(m.Event)
+			if err != nil {
+				ev = Event{}
+			}
+			if err := o.apply(ctx, name{m.Tenant, m.ID}, ev, m.at); err != nil {
+				return err
+			}
+		}
+		if len(page) < 200 {
+			return nil
+		}
+	}
+}
+
+// admit begins executions while there is room; those that another one waits for always begin.
+func (o *owner) admit(ctx context.Context) error {
+	var rest []name
+	for i, n := range o.pending {
+		l := o.lives[n]
+		if l == nil || l.x.Status != Pending {
+			continue
+		}
+		o.s.mu.Lock()
+		room := l.x.Parent != "" || o.s.busy < o.s.cfg.Concurrency
+		if room && l.x.Parent == "" { // taken before it begins: others look for room, too
+			o.s.busy++
+			o.atWork[n] = true
+		}
+		o.s.mu.Unlock()
+		if !room {
+			rest = append(rest, n)
+			continue
+		}
+		if err := o.apply(ctx, n, Event{Begin: true}, nil); err != nil {
+			o.pending = append(rest, o.pending[i:]...)
+			return err
+		}
+	}
+	o.pending = rest
+	return nil
+}
+
+// effect does what the engine asks for. Nothing here blocks.
+func (o *owner) effect(ctx context.Context, n name, l *live, e Effect) {
+	s := o.s
+	switch e.Kind {
+	case Invoke:
+		o.invoke(ctx, n, l, e)
+	case Abandon:
+		if stop := o.calls[callName(e)]; stop != nil {
+			stop()
+		}
+	case Ask:
+		if s.cfg.Ask != nil {
+			x := l.x.Clone()
+			o.wg.Go(func() { s.cfg.Ask(ctx, n.tenant, x, e) })
+		}
+	case Resolve:
+		o.wg.Go(func() { o.push(n, Event{Resolved: s.resolve(ctx, n.tenant, e)}) })
+	case StartChild:
+		by := access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}
+		parent, sys := l.x.ID, l.x.System
+		o.wg.Go(func() {
+			if err := s.startChild(access.With(ctx, by), parent, sys, e); err != nil && ctx.Err() == nil {
+				o.push(n, Event{Child: &ChildEnd{StepID: e.StepID, ID: e.Child.ID, Status: Failed, Failure: &Failure{Stage: InputValidation, Type: ActionFailure, Message: fault.MessageOf(err)}}})
+			}
+		})
+	case StopChild:
+		id := e.Child.ID
+		o.wg.Go(func() {
+			err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+				return s.send(tx, n.tenant, id, "stop", Event{Stop: &Stop{Type: Cancel, By: "its parent"}})
+			})
+			if err != nil && ctx.Err() == nil {
+				s.cfg.Log.Warn("a child could not be told to stop", "execution", id, "error", err)
+			}
+		})
+	}
+}
+
+func callName(e Effect) string { return e.StepID + "/" + strconv.Itoa(e.Attempt) }
+
+// invoke calls an action.
+func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
+	r := &Result{StepID: e.StepID, Attempt: e.Attempt, Look: e.Look}
+	act, ok := o.s.cfg.Actions[e.Action]
+	if !ok || act.Run == nil {
+		r.Failure = &Failure{Stage: InputValidation, Type: InternalFailure, Message: "this control plane cannot run " + e.Action + ": it was not given to it"}
+		o.push(n, Event{Result: r})
+		return
+	}
+	c := Call{Tenant: n.tenant, Execution: n.id, StepID: e.StepID, Step: e.Step, Action: e.Action, Attempt: e.Attempt, Inputs: cloneMap(e.Inputs), Token: e.Token, Role: e.Role, StartedBy: l.x.StartedBy}
+	limit := time.Duration(longest) * time.Second
+	if !e.Deadline.IsZero() {
+		limit = e.Deadline.Sub(o.s.cfg.Now())
+	}
+	own, stop := context.WithTimeout(access.With(ctx, access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}), limit)
+	o.calls[callName(e)] = stop
+	o.wg.Go(func() {
+		defer stop()
+		out, err := act.Run(own, c)
+		if ctx.Err() != nil {
+			return // the execution is somebody else's now
+		}
+		var typed *CallError
+		switch {
+		case errors.As(err, &typed):
+			r.Failure = &typed.Failure
+		case err != nil:
+			r.Failure = &Failure{Stage: Invocation, Type: failureType(err), Message: fault.Clean(clipTo(err.Error(), 2000))}
+		default:
+			v, err := plain(out)
+			if err == nil {
+				var b []byte
+				if b, err = encode(v); err == nil && len(b) > mostAnswer {
+					err = fault.New("automation.Invoke", fault.Validation, "the answer has %d bytes, at most %d can be kept", len(b), mostAnswer)
+				}
+			}
+			if r.Output = v; err != nil {
+				r.Output, r.Failure = nil, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: fault.MessageOf(err)}
+			}
+		}
+		o.push(n, Event{Result: r})
+	})
+}
+
+func clipTo(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
+
+// failureType classes an error by its code.
+func failureType(err error) FailureType {
+	switch fault.KindOf(err) {
+	case fault.Denied, fault.Unauthenticated:
+		return PermissionFailure
+	case fault.Throttled:
+		return ThrottlingFailure
+	}
+	return ActionFailure
+}
