@@ -42,7 +42,10 @@ func twoOn(t *testing.T, srv *pgtest.Server) (a, b *pgstore.Store) {
 
 func TestServerKilled(t *testing.T) {
 	srv := fsynced(t)
-	a, b := twoOn(t, srv)
+	o := patient()
+	o.Answer = 30 * time.Second // longer than a restart
+	name := fresh()
+	a, b := openOn(t, srv.Pool(t, "fleet"), name, o), openOn(t, srv.Pool(t, "fleet"), name, o)
 	l := startLoad(12, a, b)
 	for range times(1, 50) {
 		l.until(t, 40)
@@ -208,7 +211,9 @@ func TestFailover(t *testing.T) {
 		t.Cleanup(p.Close)
 		return p
 	}
-	a, b := openOn(t, pool(), "main", patient()), openOn(t, pool(), "main", patient())
+	o := patient()
+	o.Answer = 30 * time.Second // longer than a copy takes
+	a, b := openOn(t, pool(), "main", o), openOn(t, pool(), "main", o)
 	l := startLoad(12, a, b)
 	for range times(1, 10) {
 		l.until(t, 60)

@@ -13,7 +13,7 @@ import (
 	"github.com/fleetwright/fleetwright/store"
 )
 
-var keys = rapid.StringMatching(`[abc]{1,2}`)
+var keys = rapid.StringMatching(`[abc][abc\x00]?`)
 
 func ranges(t *rapid.T) store.Range {
 	bound := func(name string) []byte {
