@@ -98,12 +98,12 @@ func (o step) run(ctx context.Context, s store.Store) (a answer, err error) {
 
 // TestThreePlanesAreLinearizable: three planes, whose connections are ended now and then, do what one would do.
 func TestThreePlanesAreLinearizable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: takes seconds; run without -short")
+	}
 	p := newPlanes(t, 3, patient())
 	admin := pool(t)
 	each := times(60, 1000)
-	if testing.Short() {
-		each = 20
-	}
 	var mu sync.Mutex
 	var history []porcupine.Operation
 	var wg sync.WaitGroup

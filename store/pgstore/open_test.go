@@ -213,6 +213,9 @@ func TestLostTablesAreNamed(t *testing.T) {
 
 // TestARunThatTheDatabaseSpoilsDoesNotCount: what the function makes of a lost connection, an error or a panic, is not the outcome.
 func TestARunThatTheDatabaseSpoilsDoesNotCount(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: takes seconds; run without -short")
+	}
 	for _, how := range []string{"error", "panic", "nil"} {
 		for spoiled := 1; spoiled <= 2; spoiled++ { // the first run, and the one under the lock
 			t.Run(fmt.Sprintf("%s in run %d", how, spoiled), func(t *testing.T) {
