@@ -64,6 +64,7 @@ type item struct {
 	seen     *version // when the authorizer was asked
 	sealer   *seal.Sealer
 	result   PutParameterResult
+	created  time.Time // of the parameter that the put made or changed
 }
 
 // errMoved says that a parameter is not what it was when the change was prepared.
@@ -537,7 +538,7 @@ func (s *Service) commitPut(ctx context.Context, tx store.Tx, op, tenant string,
 	if err := s.write(ctx, tx, op, tenant, it.canon, old, &v, counts); err != nil {
 		return nil, err
 	}
-	it.result = PutParameterResult{Version: int64(v.Version), Tier: v.Tier}
+	it.result, it.created = PutParameterResult{Version: int64(v.Version), Tier: v.Tier}, v.Created
 	operation := OpUpdate
 	if old == nil {
 		operation = OpCreate
@@ -599,15 +600,26 @@ func (s *Service) settle(ctx context.Context, op, tenant string, items []*item, 
 			case it.put != nil && h.Write == id:
 				made = true
 				return nil
-			case it.put != nil && (h.Version < uint64(it.result.Version) || it.seen != nil && h.Write == it.seen.Write):
+			case it.put != nil && it.seen != nil && h.Write == it.seen.Write:
 				lost = true
 				return nil
+			case it.put != nil && !h.Created.Equal(it.created):
+				return nil // made again since: what was before is not known
+			case it.put != nil && h.Version < uint64(it.result.Version):
+				d, err := s.lastDeletion(ctx, r, tenant, it.canon)
+				lost = err == nil && (d == nil || d.deleted.Before(it.created))
+				return err
 			case it.put != nil:
-				p, err := s.past(ctx, r, tenant, it.canon, uint64(it.result.Version))
+				p, err := s.byNumber(ctx, r, tenant, it.canon, h, uint64(it.result.Version))
 				if err != nil {
 					return err
 				}
-				made, lost = p != nil && p.Write == id, p != nil && p.Write != id
+				d, err := s.lastDeletion(ctx, r, tenant, it.canon)
+				if err != nil {
+					return err
+				}
+				made = p != nil && p.Write == id
+				lost = p != nil && !made && (d == nil || d.deleted.Before(it.created))
 				return nil
 			case it.remove && h == nil:
 				g, err := s.lastDeletion(ctx, r, tenant, it.canon)
