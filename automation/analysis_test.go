@@ -166,7 +166,7 @@ func TestForkGoesOnFromAStep(t *testing.T) {
 	require.Equal(t, "i-1", f.Variables["v"])
 	require.Len(t, out, 1)
 	require.Equal(t, "b", out[0].Step)
-	_, err = rb.Step(f, automation.Event{Result: &automation.Result{StepID: f.Steps[2].ID, Attempt: 1}}, epoch.Add(2*time.Hour))
+	_, err = rb.Step(f, automation.Event{Result: &automation.Result{StepID: f.Steps[2].ID, Attempt: 1}}, epoch.Add(time.Hour+10*time.Second))
 	require.NoError(t, err)
 	require.Equal(t, "c", f.Steps[f.Current].Name)
 

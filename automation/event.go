@@ -22,6 +22,9 @@ type Result struct {
 	Look    int      `json:"look,omitempty"`    // of aws:waitForAwsResourceProperty: as in the effect
 	Output  any      `json:"output,omitempty"`  // what the action answered: a map from AWS's names
 	Failure *Failure `json:"failure,omitempty"` // it did not succeed
+
+	// Outputs are the step's outputs, read out of an answer that is too large to be kept.
+	Outputs map[string]any `json:"outputs,omitempty"`
 }
 
 // Resolved answers a Resolve.

@@ -16,9 +16,6 @@ import (
 	"github.com/fleetwright/fleetwright/store/key"
 )
 
-// mostAnswer is how large an answer may be that is kept in the history.
-const mostAnswer = 160 << 10
-
 // owner works on the executions of one shard. One goroutine decides; calls have a goroutine each while they last, waiting executions have none.
 type owner struct {
 	s    *Service
@@ -36,6 +33,7 @@ type owner struct {
 	calls   map[string]context.CancelFunc // by step and attempt
 	pending []name                        // in the order of their arrival
 	atWork  map[name]bool
+	shaken  map[name]bool // whose last commit failed, or may have: what it led to was not begun
 }
 
 type name struct{ tenant, id string }
@@ -97,7 +95,7 @@ func (s *Service) claim(ctx context.Context) {
 			}
 			continue
 		}
-		o := &owner{s: s, n: n, held: held, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}}
+		o := &owner{s: s, n: n, held: held, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}, shaken: map[name]bool{}}
 		var own context.Context
 		own, o.stop = context.WithCancel(ctx)
 		s.mu.Lock()
@@ -145,10 +143,15 @@ func (o *owner) loop(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		if err := o.round(ctx); err != nil {
-			if ctx.Err() == nil && !errors.Is(err, lease.ErrLost) {
-				o.s.cfg.Log.Warn("cannot go on with executions; trying again", "shard", o.n, "error", err)
+			if ctx.Err() != nil || errors.Is(err, lease.ErrLost) {
+				return // all of it is loaded again by who takes the shard next
 			}
-			return // all of it is loaded again by who takes the shard next
+			o.s.cfg.Log.Warn("cannot go on with executions; trying again", "shard", o.n, "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+			continue
 		}
 		timer := time.NewTimer(o.nap())
 		select {
@@ -173,8 +176,11 @@ func (o *owner) round(ctx context.Context) error {
 	jobs := o.queue
 	o.queue = nil
 	o.mu.Unlock()
-	for _, j := range jobs {
+	for i, j := range jobs {
 		if err := o.apply(ctx, j.name, j.ev, nil); err != nil {
+			o.mu.Lock()
+			o.queue = append(jobs[i:], o.queue...)
+			o.mu.Unlock()
 			return err
 		}
 	}
@@ -262,11 +268,16 @@ func (o *owner) adopt(ctx context.Context, n name, crashed bool) (*live, error) 
 		o.pending = append(o.pending, n)
 	}
 	o.account(n, l)
-	if !crashed {
+	shaken := o.shaken[n]
+	delete(o.shaken, n)
+	if !crashed && !shaken {
 		return l, nil
 	}
 	for _, e := range l.rb.Outstanding(l.x) {
-		if e.Kind == Invoke && !o.s.cfg.Actions[e.Action].Repeat {
+		if e.Kind == Invoke && o.calls[callName(e)] != nil {
+			continue // it is under way here
+		}
+		if crashed && e.Kind == Invoke && !o.s.cfg.Actions[e.Action].Repeat {
 			o.push(n, Event{Result: &Result{StepID: e.StepID, Attempt: e.Attempt, Look: e.Look, Failure: &Failure{Stage: Invocation, Type: InternalFailure,
 				Message: "the control plane ended while the step ran: nobody knows whether it was done", Details: map[string][]string{"Reason": {"Interrupted"}}}}})
 			continue
@@ -317,25 +328,39 @@ func (o *owner) apply(ctx context.Context, n name, ev Event, letterAt []byte) er
 		return err
 	}
 	if l.x.Status.Done() {
+		o.drop(n)
 		return o.forget(ctx, letterAt)
 	}
 	effects, err := o.s.commit(ctx, o.held, l, ev, letterAt)
 	if err != nil {
 		delete(o.lives, n)
+		o.shaken[n] = true
+		o.due[n] = o.s.cfg.Now() // have a look soon
 		return err
 	}
 	o.account(n, l)
 	if r := ev.Result; r != nil {
-		delete(o.calls, callName(Effect{StepID: r.StepID, Attempt: r.Attempt}))
+		delete(o.calls, callName(Effect{StepID: r.StepID, Attempt: r.Attempt, Look: r.Look}))
 	}
 	for _, e := range effects {
 		o.effect(ctx, n, l, e)
 	}
 	if l.x.Status.Done() {
-		delete(o.lives, n)
-		delete(o.due, n)
+		o.drop(n)
 	}
 	return nil
+}
+
+// drop forgets an execution that has ended.
+func (o *owner) drop(n name) {
+	delete(o.lives, n)
+	delete(o.due, n)
+	if o.atWork[n] {
+		o.s.mu.Lock()
+		delete(o.atWork, n)
+		o.s.busy--
+		o.s.mu.Unlock()
+	}
 }
 
 // forget takes a letter out of the inbox that has nobody to go to.
@@ -438,15 +463,18 @@ func (o *owner) effect(ctx context.Context, n name, l *live, e Effect) {
 		by := access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}
 		parent, sys := l.x.ID, l.x.System
 		o.wg.Go(func() {
-			if err := s.startChild(access.With(ctx, by), parent, sys, e); err != nil && ctx.Err() == nil {
+			err := patiently(ctx, func() error { return s.startChild(access.With(ctx, by), parent, sys, e) })
+			if err != nil && ctx.Err() == nil {
 				o.push(n, Event{Child: &ChildEnd{StepID: e.StepID, ID: e.Child.ID, Status: Failed, Failure: &Failure{Stage: InputValidation, Type: ActionFailure, Message: fault.MessageOf(err)}}})
 			}
 		})
 	case StopChild:
 		id := e.Child.ID
 		o.wg.Go(func() {
-			err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-				return s.send(tx, n.tenant, id, "stop", Event{Stop: &Stop{Type: Cancel, By: "its parent"}})
+			err := patiently(ctx, func() error {
+				return storeFault("automation.StopChild", s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+					return s.send(tx, n.tenant, id, "stop", Event{Stop: &Stop{Type: Cancel, By: "its parent"}})
+				}))
 			})
 			if err != nil && ctx.Err() == nil {
 				s.cfg.Log.Warn("a child could not be told to stop", "execution", id, "error", err)
@@ -455,7 +483,26 @@ func (o *owner) effect(ctx context.Context, n name, l *live, e Effect) {
 	}
 }
 
-func callName(e Effect) string { return e.StepID + "/" + strconv.Itoa(e.Attempt) }
+// patiently does what can be done twice again until the store lets it.
+func patiently(ctx context.Context, fn func() error) error {
+	for {
+		err := fn()
+		switch fault.KindOf(err) {
+		case fault.Unavailable, fault.Unknown, fault.Throttled:
+		default:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func callName(e Effect) string {
+	return e.StepID + "/" + strconv.Itoa(e.Attempt) + "/" + strconv.Itoa(e.Look)
+}
 
 // invoke calls an action.
 func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
@@ -487,14 +534,11 @@ func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
 			r.Failure = &Failure{Stage: Invocation, Type: failureType(err), Message: fault.Clean(clipTo(err.Error(), 2000))}
 		default:
 			v, err := plain(out)
-			if err == nil {
-				var b []byte
-				if b, err = encode(v); err == nil && len(b) > mostAnswer {
-					err = fault.New("automation.Invoke", fault.Validation, "the answer has %d bytes, at most %d can be kept", len(b), mostAnswer)
-				}
+			if r.Output = v; err == nil {
+				err = l.rb.condense(e.Step, e.Inputs, r)
 			}
-			if r.Output = v; err != nil {
-				r.Output, r.Failure = nil, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: fault.MessageOf(err)}
+			if err != nil {
+				r.Output, r.Outputs, r.Failure = nil, nil, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: fault.MessageOf(err)}
 			}
 		}
 		o.push(n, Event{Result: r})

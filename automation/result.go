@@ -30,6 +30,11 @@ func (r *run) result(ev *Result) {
 		r.failed(i, Failed, f, true)
 		return
 	}
+	if ev.Outputs != nil {
+		rec.Outputs = settle(ev.Outputs)
+		r.finish(i, Success, nil)
+		return
+	}
 	out, err := plain(ev.Output)
 	if err != nil {
 		r.failed(i, Failed, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: "the answer is " + err.Error()}, true)
@@ -196,4 +201,43 @@ func desired(v, values any) bool {
 		return len(found) > 0 && !slices.ContainsFunc(found, func(v any) bool { return !one(v) })
 	}
 	return one(v)
+}
+
+// mostAnswer is how large an answer may be that is kept in a history.
+const mostAnswer = 160 << 10
+
+// condense keeps of an answer that is too large for a history only what the step takes from it.
+func (rb *Runbook) condense(name string, inputs map[string]any, r *Result) error {
+	b, err := encode(r.Output)
+	if err != nil || len(b) <= mostAnswer {
+		return err
+	}
+	s := &rb.steps[rb.byName[name]]
+	tooLarge := fmt.Errorf("the answer has %d bytes, at most %d can be kept", len(b), mostAnswer)
+	switch whole := r.Output; s.Action {
+	case "aws:assertAwsResourceProperty", "aws:waitForAwsResourceProperty":
+		sel, err := NewSelector(text(orNil(inputs["PropertySelector"])))
+		if err != nil || sel.many || len(s.outputs) > 0 {
+			return tooLarge
+		}
+		r.Output = map[string]any{}
+		if v, err := sel.Select(whole); err == nil {
+			r.Output = sel.Plant(map[string]any{}, v)
+		}
+	case "aws:executeScript", "aws:invokeLambdaFunction":
+		return tooLarge
+	default:
+		got, err := s.outputsOf(r.Output)
+		if err != nil {
+			return err
+		}
+		if got == nil {
+			got = map[string]any{}
+		}
+		r.Output, r.Outputs = nil, got
+		if b, err = encode(got); err == nil && len(b) > mostAnswer {
+			return tooLarge
+		}
+	}
+	return err
 }

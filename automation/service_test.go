@@ -381,3 +381,98 @@ func TestA21Concurrency(t *testing.T) {
 		require.Equal(t, 3, count(automation.Waiting))
 	})
 }
+
+// flaky is a store whose commits fail at times, or are made and seem to have failed.
+type flaky struct {
+	store.Store
+	n    atomic.Int64
+	calm atomic.Bool
+}
+
+func (f *flaky) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	if f.calm.Load() {
+		return f.Store.Update(ctx, fn)
+	}
+	switch n := f.n.Add(1); {
+	case n%3 == 0:
+		return fmt.Errorf("%w, says the test", store.ErrConflict)
+	case n%5 == 0:
+		if err := f.Store.Update(ctx, fn); err != nil {
+			return err
+		}
+		return store.ErrCommitUnknown
+	}
+	return f.Store.Update(ctx, fn)
+}
+
+// TestAStoreInTrouble lets a third of all commits fail and some only seem to: what runs goes on running, every call is made once.
+func TestAStoreInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Working"], st.docs["Kid"] = working, kid
+		var mu sync.Mutex
+		seen := map[string]int{}
+		st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) { return map[string]any{"Id": "k-1"}, nil }}
+		st.acts["aws:runCommand"] = automation.Action{Run: func(ctx context.Context, c automation.Call) (any, error) {
+			mu.Lock()
+			seen[c.Token]++
+			mu.Unlock()
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Second):
+			}
+			return map[string]any{}, ctx.Err()
+		}}
+		f := &flaky{Store: st.store}
+		f.calm.Store(true)
+		st.store = f
+		s, end := st.plane("one", true)
+		defer end()
+		time.Sleep(3 * time.Second)
+		var ids []string
+		for range 10 {
+			id, err := s.Start(ann, automation.Request{DocumentName: "Working"})
+			require.NoError(t, err)
+			ids = append(ids, id)
+		}
+		f.calm.Store(false)
+		for _, id := range ids {
+			x, err := s.Wait(ann, id)
+			require.NoError(t, err)
+			require.Equal(t, automation.Success, x.Status)
+			require.Equal(t, 1, x.Steps[1].Attempt)
+		}
+		require.Len(t, seen, 10)
+		for _, n := range seen {
+			require.Equal(t, 1, n)
+		}
+	})
+}
+
+// TestLargeAnswers keeps of an answer that no history could hold what the step takes from it.
+func TestLargeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Large"] = `{"schemaVersion":"0.3","mainSteps":[
+		 {"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"},"outputs":[{"Name":"Ids","Selector":"$.R..Id","Type":"StringList"}]},
+		 {"name":"w","action":"aws:waitForAwsResourceProperty","inputs":{"Service":"s","Api":"A","PropertySelector":"$.State","DesiredValues":["ok"]}}]}`
+		big := make([]byte, 300<<10)
+		for i := range big {
+			big[i] = 'x'
+		}
+		answer := automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) {
+			return map[string]any{"Noise": string(big), "State": "ok", "R": []any{map[string]any{"Id": "1"}, map[string]any{"Id": "2"}}}, nil
+		}}
+		st.acts["aws:executeAwsApi"], st.acts["aws:waitForAwsResourceProperty"] = answer, answer
+		s, end := st.plane("one", true)
+		defer end()
+		id, err := s.Start(ann, automation.Request{DocumentName: "Large"})
+		require.NoError(t, err)
+		x, err := s.Wait(ann, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Success, x.Status, "%+v", x.Failure)
+		require.Equal(t, []any{"1", "2"}, x.Steps[0].Outputs["Ids"])
+		_, _, err = s.History(ann, id)
+		require.NoError(t, err)
+	})
+}
