@@ -473,3 +473,45 @@ func TestTenantsDoNotMeet(t *testing.T) {
 	_, err = w.DeleteParameter(access.With(context.Background(), access.Principal{Tenant: "green"}), parameter.DeleteParameterRequest{Name: "a"})
 	code(t, parameter.CodeNotFound, err)
 }
+
+// forgetful is a store that commits, lets others work, and then loses the answer, once.
+type forgetful struct {
+	store.Store
+	then func()
+}
+
+func (f *forgetful) Update(ctx context.Context, fn func(ctx context.Context, tx store.Tx) error) error {
+	then := f.then
+	f.then = nil
+	err := f.Store.Update(ctx, fn)
+	if then != nil && err == nil {
+		then()
+		return store.ErrCommitUnknown
+	}
+	return err
+}
+
+func TestALostAnswerIsNotSettledByAParameterThatWasMadeAgain(t *testing.T) {
+	for versions := range 3 {
+		st := &forgetful{Store: memstore.New()}
+		w := newWorld(t, func(c *parameter.Config) { c.Store = st })
+		w.st = st
+		w.put("a", "1")
+		st.then = func() {
+			_, err := w.DeleteParameter(admin, parameter.DeleteParameterRequest{Name: "a"})
+			require.NoError(t, err)
+			for range versions {
+				w.put("a", "again")
+			}
+		}
+		r := str("a", "2")
+		r.Overwrite = true
+		_, err := w.PutParameter(admin, r)
+		code(t, fault.OutcomeUnknown, err)
+	}
+	st := &forgetful{Store: memstore.New()}
+	w := newWorld(t, func(c *parameter.Config) { c.Store = st })
+	w.put("a", "1")
+	st.then = func() { w.put("a", "3") }
+	require.EqualValues(t, 2, w.put("a", "2"), "in the past by now")
+}
