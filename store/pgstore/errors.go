@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,6 +42,11 @@ func undefined(err error) bool {
 func refused(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.SeverityUnlocalized == "ERROR"
+}
+
+// lost says whether an established connection was found dead.
+func lost(err error) bool {
+	return strings.HasPrefix(code(err), "57P") || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // lasting returns the error of package store for a failure that trying again at once does not cure, else nil.

@@ -75,6 +75,7 @@ func TestConnectionsTerminated(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: takes seconds; run without -short")
 	}
+	resetPools(t)
 	p := pool(t)
 	name := fresh()
 	a, b := openOn(t, pool(t), name, patient()), openOn(t, pool(t), name, patient())

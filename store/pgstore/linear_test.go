@@ -101,6 +101,7 @@ func TestThreePlanesAreLinearizable(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: takes seconds; run without -short")
 	}
+	resetPools(t)
 	p := newPlanes(t, 3, patient())
 	admin := pool(t)
 	each := times(60, 1000)

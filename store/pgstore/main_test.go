@@ -82,6 +82,17 @@ func pool(tb testing.TB) *pgxpool.Pool {
 	return shared.pools[shared.next%len(shared.pools)]
 }
 
+// resetPools replaces the connections of all pools after the test, which ends some.
+func resetPools(tb testing.TB) {
+	tb.Cleanup(func() {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		for _, p := range shared.pools {
+			p.Reset()
+		}
+	})
+}
+
 // harmed is the server of the tests that harm it. Each leaves it running.
 var harmed struct {
 	once sync.Once

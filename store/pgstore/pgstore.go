@@ -120,7 +120,11 @@ func Open(ctx context.Context, pool *pgxpool.Pool, name string, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	if err := q.migrate(ctx, pool); err != nil {
+	err = q.migrate(ctx, pool)
+	for again := newBackoff(o.Patience); lost(err) && again.short(ctx); { // a connection of the pool that has died meanwhile
+		err = q.migrate(ctx, pool)
+	}
+	if err != nil {
 		var f *fault.Error
 		if ctx.Err() != nil || errors.As(err, &f) {
 			return nil, err
