@@ -26,6 +26,7 @@ func Actions() []Action {
 	)
 	return []Action{
 		{"cloudtrail:LookupEvents", "Read the record of calls.", all, r},
+		{"fleetwright:RewrapParameters", "Wrap the keys of parameters anew, after a rotation.", all, w},
 		{"fleetwright:RotateControllerKeys", "Give the control plane new keys, which nodes are led to.", all, w},
 		{"resource-groups:CreateGroup", "Create a resource group with a tag query.", group, w},
 		{"resource-groups:DeleteGroup", "Delete a resource group; its nodes stay.", group, w},

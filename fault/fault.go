@@ -172,6 +172,7 @@ const (
 	ParameterNotFound                    Code = "ParameterNotFound"
 	ParameterPatternMismatch             Code = "ParameterPatternMismatchException"
 	ParameterVersionLabelLimitExceeded   Code = "ParameterVersionLabelLimitExceeded"
+	ParameterVersionMismatch             Code = "ParameterVersionMismatch"
 	ParameterVersionNotFound             Code = "ParameterVersionNotFound"
 	PoliciesLimitExceeded                Code = "PoliciesLimitExceededException"
 	ResourceInUse                        Code = "ResourceInUseException"
@@ -207,7 +208,7 @@ func (c Code) Kind() Kind {
 		AssociationDoesNotExist, AssociationExecutionDoesNotExist, AutomationDefinitionNotFound, AutomationDefinitionVersionNotFound, AutomationExecutionNotFound, AutomationStepNotFound, InvalidDeletionID, OpsItemNotFound, ParameterNotFound, ParameterVersionNotFound, ResourceNotFound, ResourcePolicyNotFound:
 		return NotFound
 	case IdempotentParameterMismatch, TargetNotConnected, UnsignedNode,
-		AssociatedInstances, InvalidAutomationStatusUpdate, ItemContentMismatch, ResourceInUse, ResourcePolicyConflict, TooManyUpdates:
+		AssociatedInstances, InvalidAutomationStatusUpdate, ItemContentMismatch, ParameterVersionMismatch, ResourceInUse, ResourcePolicyConflict, TooManyUpdates:
 		return Conflict
 	case DocumentLimitExceeded, DocumentVersionLimitExceeded, MaxDocumentSizeExceeded, TooManyTags,
 		AutomationExecutionLimitExceeded, ComplianceTypeCountLimitExceeded, CustomSchemaCountLimitExceeded, HierarchyLevelLimitExceeded, ItemSizeLimitExceeded, ParameterLimitExceeded, ParameterMaxVersionLimitExceeded, ParameterVersionLabelLimitExceeded, PoliciesLimitExceeded, ResourceLimitExceeded, ResourcePolicyLimitExceeded, SubTypeCountLimitExceeded, TotalSizeLimitExceeded:
