@@ -1,14 +1,24 @@
 package automation_test
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/document"
+	"github.com/fleetwright/fleetwright/lease"
+	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/boltstore"
+	"github.com/fleetwright/fleetwright/store/memstore"
 )
 
 // thousand is a runbook whose loop runs a thousand times.
@@ -123,4 +133,111 @@ func BenchmarkStepsBySize(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(per[1000])/float64(per[100]), "ratio")
+}
+
+// disk is a service over a file.
+func disk(b *testing.B, docs shelf, acts map[string]automation.Action) (*automation.Service, store.Store, func()) {
+	st, err := boltstore.Open(b.Context(), filepath.Join(b.TempDir(), "store"), nil)
+	require.NoError(b, err)
+	leases := lease.New(st, nil, lease.Config{Exclusive: true})
+	s, err := automation.NewService(automation.Config{Store: st, Documents: docs, Authorizer: access.AllowAll{}, Leases: leases, Actions: acts, Concurrency: 1 << 20})
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(b.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { leases.Run(ctx) }) //nolint:errcheck // it ends with ctx
+	wg.Go(func() { s.Run(ctx) })      //nolint:errcheck // likewise
+	return s, st, func() { cancel(); wg.Wait(); require.NoError(b, st.Close()) }
+}
+
+// BenchmarkDurable runs executions of ten steps, sixteen at a time, on a file. The limit is one commit a transition: the ratio is to as many commits of a small record by as
+// many goroutines.
+func BenchmarkDurable(b *testing.B) {
+	src := `{"schemaVersion":"0.3","mainSteps":[`
+	for i := range 10 {
+		if i > 0 {
+			src += ","
+		}
+		src += fmt.Sprintf(`{"name":"s%d","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"}}`, i)
+	}
+	s, st, end := disk(b, shelf{"Ten": src + "]}"}, map[string]automation.Action{"aws:executeAwsApi": {Repeat: true, Run: func(context.Context, automation.Call) (any, error) { return nil, nil }}})
+	defer end()
+	const at = 16
+	rounds := 0
+	start := time.Now()
+	for b.Loop() {
+		var wg sync.WaitGroup
+		for range at {
+			wg.Go(func() {
+				id, err := s.Start(ann, automation.Request{DocumentName: "Ten"})
+				if err == nil {
+					_, err = s.Wait(ann, id)
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		rounds++
+	}
+	each := time.Since(start) / time.Duration(rounds*at*12) // a start, a begin, ten answers
+	again := time.Now()
+	var wg sync.WaitGroup
+	for g := range at {
+		wg.Go(func() {
+			for i := range 12 {
+				if err := st.Update(b.Context(), func(_ context.Context, tx store.Tx) error {
+					return tx.Put([]byte(fmt.Sprintf("bench/%d/%d", g, i)), make([]byte, 600))
+				}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	limit := time.Since(again) / (at * 12)
+	b.ReportMetric(1/each.Seconds(), "transitions/s")
+	b.ReportMetric(float64(each)/float64(limit), "ratio")
+}
+
+// BenchmarkWaiting holds executions that wait for a person, 1,000 of them (10,000 with FLEETWRIGHT_LONG=1): memory and goroutines of each.
+func BenchmarkWaiting(b *testing.B) {
+	n := 1000
+	if os.Getenv("FLEETWRIGHT_LONG") != "" {
+		n = 10_000
+	}
+	for b.Loop() {
+		st := memstore.New()
+		leases := lease.New(st, nil, lease.Config{Exclusive: true})
+		s, err := automation.NewService(automation.Config{Store: st, Documents: shelf{"Hold": `{"schemaVersion":"0.3","mainSteps":[{"name":"hold","action":"aws:pause","inputs":{}}]}`}, Authorizer: access.AllowAll{}, Leases: leases})
+		require.NoError(b, err)
+		ctx, cancel := context.WithCancel(b.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { leases.Run(ctx) }) //nolint:errcheck // it ends with ctx
+		var ids []string
+		for range n {
+			id, err := s.Start(ann, automation.Request{DocumentName: "Hold"})
+			require.NoError(b, err)
+			ids = append(ids, id)
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		routines := runtime.NumGoroutine()
+		wg.Go(func() { s.Run(ctx) }) //nolint:errcheck // likewise
+		for _, id := range ids {
+			for e, err := range s.Events(ann, id, 0) {
+				require.NoError(b, err)
+				if e.Kind == "ExecutionWaiting" {
+					break
+				}
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(n), "B/execution")
+		b.ReportMetric(float64(runtime.NumGoroutine()-routines)/float64(n), "goroutines/execution")
+		cancel()
+		wg.Wait()
+	}
 }

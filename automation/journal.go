@@ -276,9 +276,20 @@ func happened(l *live, before []Status, was Status, now time.Time) (out []feed.E
 	return out
 }
 
-// commit applies an event and makes it durable: history, state, what lists show, what followers hear and what others are to be told, in one transaction that
-// proves the ownership. An event of the inbox is taken out of it with that. When it fails the execution must be loaded again.
-func (s *Service) commit(ctx context.Context, held lease.Held, l *live, ev Event, letterAt []byte) ([]Effect, error) {
+// change is an event that was applied in memory, to be made durable.
+type change struct {
+	job
+	l       *live
+	head    head
+	entry   string
+	state   []byte // of a snapshot
+	events  []feed.Event
+	effects []Effect
+	ended   bool
+}
+
+// prepare applies an event in memory. The execution must be loaded again when the change is not committed.
+func (s *Service) prepare(l *live, j job) (*change, error) {
 	x := l.x
 	now := s.cfg.Now()
 	if n := len(x.Steps); n > 0 && now.Before(x.Steps[n-1].Start) {
@@ -289,71 +300,75 @@ func (s *Service) commit(ctx context.Context, held lease.Held, l *live, ev Event
 	for i := range x.Steps {
 		before[i] = x.Steps[i].Status
 	}
-	entry, out, _ := l.rb.Record(x, ev, now)
+	entry, out, _ := l.rb.Record(x, j.ev, now)
 	b, err := encode(entry)
 	if err != nil {
 		return nil, err
 	}
-	h := l.head
-	h.shown(x)
-	h.Seq++
-	h.Chain = chain(l.head.Chain, string(b))
-	var state []byte
-	snap := x.Status.Done() || h.Seq-h.Snap >= uint64(s.cfg.Snapshot)
-	if snap {
-		if state, err = x.Encode(); err != nil {
+	c := &change{job: j, l: l, head: l.head, entry: string(b), effects: out, ended: x.Status.Done() && !was.Done()}
+	c.head.shown(x)
+	c.head.Seq++
+	c.head.Chain = chain(l.head.Chain, c.entry)
+	if x.Status.Done() || c.head.Seq-c.head.Snap >= uint64(s.cfg.Snapshot) {
+		if c.state, err = x.Encode(); err != nil {
 			return nil, err
 		}
+		c.head.Snap, c.head.Pieces = c.head.Seq, (len(c.state)+pieceSize-1)/pieceSize
 	}
-	events := happened(l, before, was, now)
-	shard := shardOf(l.tenant, x.ID)
-	err = s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+	c.events = happened(l, before, was, now)
+	return c, nil
+}
+
+// write makes a change durable: history, state, what lists show, what followers hear and what others are to be told. An event of the inbox is taken out of it with that.
+func (s *Service) write(ctx context.Context, tx store.Tx, c *change) error {
+	x, tenant := c.l.x, c.l.tenant
+	if err := s.logs.Put(tx, logKey(tenant, x.ID).Uint(c.head.Seq), logged{c.entry, c.head.Chain}); err != nil {
+		return err
+	}
+	if c.state != nil {
+		if _, err := s.put(tx, tenant, x.ID, "last", c.state); err != nil {
+			return err
+		}
+	}
+	if err := s.heads.Put(tx, headKey(tenant, x.ID), c.head); err != nil {
+		return err
+	}
+	if len(c.events) > 0 {
+		if _, err := s.feed.Append(ctx, tx, topic(tenant, x.ID), c.events...); err != nil {
+			return err
+		}
+	}
+	if c.letter != nil {
+		if err := tx.Delete(c.letter); err != nil {
+			return err
+		}
+	}
+	if !c.ended {
+		return nil
+	}
+	if err := tx.Delete(activeKey(shardOf(tenant, x.ID)).Str(tenant).Str(x.ID)); err != nil {
+		return err
+	}
+	if x.Parent == "" {
+		return nil
+	}
+	end := ChildEnd{StepID: x.ParentStep, ID: x.ID, Status: x.Status, Outputs: c.l.rb.OutputList(x), Failure: x.Failure}
+	return s.send(tx, tenant, x.Parent, "end-"+x.ID, Event{Child: &end})
+}
+
+// commit makes changes of different executions durable in one transaction that proves the ownership.
+func (s *Service) commit(ctx context.Context, held lease.Held, changes []*change) error {
+	return s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		if err := held.Check(ctx, tx); err != nil {
 			return err
 		}
-		w := h
-		if err := s.logs.Put(tx, logKey(l.tenant, x.ID).Uint(w.Seq), logged{string(b), w.Chain}); err != nil {
-			return err
-		}
-		if snap {
-			n, err := s.put(tx, l.tenant, x.ID, "last", state)
-			if err != nil {
-				return err
-			}
-			w.Snap, w.Pieces = w.Seq, n
-		}
-		if err := s.heads.Put(tx, headKey(l.tenant, x.ID), w); err != nil {
-			return err
-		}
-		if len(events) > 0 {
-			if _, err := s.feed.Append(ctx, tx, topic(l.tenant, x.ID), events...); err != nil {
+		for _, c := range changes {
+			if err := s.write(ctx, tx, c); err != nil {
 				return err
 			}
 		}
-		if letterAt != nil {
-			if err := tx.Delete(letterAt); err != nil {
-				return err
-			}
-		}
-		if x.Status.Done() && !was.Done() {
-			if err := tx.Delete(activeKey(shard).Str(l.tenant).Str(x.ID)); err != nil {
-				return err
-			}
-			if x.Parent != "" {
-				end := ChildEnd{StepID: x.ParentStep, ID: x.ID, Status: x.Status, Outputs: l.rb.OutputList(x), Failure: x.Failure}
-				if err := s.send(tx, l.tenant, x.Parent, "end-"+x.ID, Event{Child: &end}); err != nil {
-					return err
-				}
-			}
-		}
-		h = w
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	l.head = h
-	return out, nil
 }
 
 // send leaves an event for the owner of an execution. The name makes it one letter however often it is sent.

@@ -40,7 +40,8 @@ type name struct{ tenant, id string }
 
 type job struct {
 	name
-	ev Event
+	ev     Event
+	letter []byte // where it lies in the inbox; nil for what came by itself
 }
 
 // Run owns executions until ctx ends: it takes what shards are free, goes on with their executions, and takes over those of control planes that died. It
@@ -124,7 +125,7 @@ func (s *Service) claim(ctx context.Context) {
 // push hands an event to the loop.
 func (o *owner) push(n name, ev Event) {
 	o.mu.Lock()
-	o.queue = append(o.queue, job{n, ev})
+	o.queue = append(o.queue, job{n, ev, nil})
 	o.mu.Unlock()
 	o.nudge()
 }
@@ -176,13 +177,8 @@ func (o *owner) round(ctx context.Context) error {
 	jobs := o.queue
 	o.queue = nil
 	o.mu.Unlock()
-	for i, j := range jobs {
-		if err := o.apply(ctx, j.name, j.ev, nil); err != nil {
-			o.mu.Lock()
-			o.queue = append(jobs[i:], o.queue...)
-			o.mu.Unlock()
-			return err
-		}
+	if err := o.apply(ctx, jobs); err != nil {
+		return err
 	}
 	now := o.s.cfg.Now()
 	var late []name
@@ -192,10 +188,12 @@ func (o *owner) round(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(late, func(a, b name) int { return o.due[a].Compare(o.due[b]) })
+	jobs = nil
 	for _, n := range late {
-		if err := o.apply(ctx, n, Event{}, nil); err != nil {
-			return err
-		}
+		jobs = append(jobs, job{name: n})
+	}
+	if err := o.apply(ctx, jobs); err != nil {
+		return err
 	}
 	return o.admit(ctx)
 }
@@ -318,37 +316,87 @@ func (o *owner) nudge() {
 	}
 }
 
-// apply lets an event happen and does what it leads to.
-func (o *owner) apply(ctx context.Context, n name, ev Event, letterAt []byte) error {
-	l, err := o.adopt(ctx, n, false)
-	if err != nil {
-		if fault.CodeOf(err) == ExecutionNotFound || fault.KindOf(err) == fault.Corrupt {
-			return o.forget(ctx, letterAt)
+// The most that one transaction holds.
+const (
+	mostChanges = 100
+	mostBytes   = 3 << 20
+)
+
+// apply lets events happen, makes them durable and does what they lead to: those of different executions in one transaction, those of one in their order. When a
+// commit fails, what came by itself is put back to be tried again; letters are in their inbox still.
+func (o *owner) apply(ctx context.Context, jobs []job) error {
+	for len(jobs) > 0 {
+		var batch []*change
+		var rest []job
+		seen, bytes := map[name]bool{}, 0
+		var bad error
+		for i, j := range jobs {
+			if seen[j.name] || len(batch) >= mostChanges || bytes > mostBytes {
+				rest = append(rest, j)
+				seen[j.name] = true
+				continue
+			}
+			l, err := o.adopt(ctx, j.name, false)
+			if err == nil && !l.x.Status.Done() {
+				var c *change
+				if c, err = o.s.prepare(l, j); err == nil {
+					seen[j.name] = true
+					batch = append(batch, c)
+					bytes += len(c.entry) + len(c.state) + 2000
+					continue
+				}
+			}
+			if err == nil || fault.CodeOf(err) == ExecutionNotFound || fault.KindOf(err) == fault.Corrupt {
+				o.drop(j.name)
+				err = o.forget(ctx, j.letter)
+			}
+			if err != nil {
+				bad, rest = err, append(rest, jobs[i:]...)
+				break
+			}
 		}
-		return err
-	}
-	if l.x.Status.Done() {
-		o.drop(n)
-		return o.forget(ctx, letterAt)
-	}
-	effects, err := o.s.commit(ctx, o.held, l, ev, letterAt)
-	if err != nil {
-		delete(o.lives, n)
-		o.shaken[n] = true
-		o.due[n] = o.s.cfg.Now() // have a look soon
-		return err
-	}
-	o.account(n, l)
-	if r := ev.Result; r != nil {
-		delete(o.calls, callName(Effect{StepID: r.StepID, Attempt: r.Attempt, Look: r.Look}))
-	}
-	for _, e := range effects {
-		o.effect(ctx, n, l, e)
-	}
-	if l.x.Status.Done() {
-		o.drop(n)
+		if len(batch) > 0 {
+			if err := o.s.commit(ctx, o.held, batch); err != nil {
+				bad = err
+				var again []job
+				for _, c := range batch {
+					delete(o.lives, c.name)
+					o.shaken[c.name] = true
+					o.due[c.name] = o.s.cfg.Now() // have a look soon
+					again = append(again, c.job)
+				}
+				rest = append(again, rest...)
+				batch = nil
+			}
+		}
+		for _, c := range batch {
+			o.done(ctx, c)
+		}
+		if bad != nil {
+			rest = slices.DeleteFunc(rest, func(j job) bool { return j.letter != nil })
+			o.mu.Lock()
+			o.queue = append(rest, o.queue...)
+			o.mu.Unlock()
+			return bad
+		}
+		jobs = rest
 	}
 	return nil
+}
+
+// done does what a durable change leads to.
+func (o *owner) done(ctx context.Context, c *change) {
+	c.l.head = c.head
+	o.account(c.name, c.l)
+	if r := c.ev.Result; r != nil {
+		delete(o.calls, callName(Effect{StepID: r.StepID, Attempt: r.Attempt, Look: r.Look}))
+	}
+	for _, e := range c.effects {
+		o.effect(ctx, c.name, c.l, e)
+	}
+	if c.l.x.Status.Done() {
+		o.drop(c.name)
+	}
 }
 
 // drop forgets an execution that has ended.
@@ -399,14 +447,16 @@ func (o *owner) collect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, m := range page {
+		jobs := make([]job, len(page))
+		for i, m := range page {
 			ev, err := readEvent(m.Event)
 			if err != nil {
 				ev = Event{}
 			}
-			if err := o.apply(ctx, name{m.Tenant, m.ID}, ev, m.at); err != nil {
-				return err
-			}
+			jobs[i] = job{name{m.Tenant, m.ID}, ev, m.at}
+		}
+		if err := o.apply(ctx, jobs); err != nil {
+			return err
 		}
 		if len(page) < 200 {
 			return nil
@@ -417,7 +467,8 @@ func (o *owner) collect(ctx context.Context) error {
 // admit begins executions while there is room; those that another one waits for always begin.
 func (o *owner) admit(ctx context.Context) error {
 	var rest []name
-	for i, n := range o.pending {
+	var jobs []job
+	for _, n := range o.pending {
 		l := o.lives[n]
 		if l == nil || l.x.Status != Pending {
 			continue
@@ -433,13 +484,10 @@ func (o *owner) admit(ctx context.Context) error {
 			rest = append(rest, n)
 			continue
 		}
-		if err := o.apply(ctx, n, Event{Begin: true}, nil); err != nil {
-			o.pending = append(rest, o.pending[i:]...)
-			return err
-		}
+		jobs = append(jobs, job{name: n, ev: Event{Begin: true}})
 	}
 	o.pending = rest
-	return nil
+	return o.apply(ctx, jobs)
 }
 
 // effect does what the engine asks for. Nothing here blocks.
