@@ -157,3 +157,51 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// TestFramesHaveAnOrder: in a suite without a signature, too, frames cannot be exchanged, left out or repeated.
+func TestFramesHaveAnOrder(t *testing.T) {
+	const frame, all = 4 + 12 + 8 + 16, 3*(4+12+8+16) + 4 + 4 + 12 + 4 + 5 + 16
+	v := vectors(t)[3]
+	key, message := v.parts(t)
+	open := func(change func(b []byte) []byte) (string, error) {
+		m, err := readMessage(message)
+		require.NoError(t, err)
+		m.suite.signed = false
+		m.body = change(bytes.Clone(m.body[:all]))
+		plain, err := m.open(key)
+		return string(plain), err
+	}
+	plain, err := open(func(b []byte) []byte { return b })
+	require.NoError(t, err)
+	require.Equal(t, v.Plaintext, plain)
+	for name, change := range map[string]func(b []byte) []byte{
+		"exchanged": func(b []byte) []byte { return bytes.Join([][]byte{b[frame : 2*frame], b[:frame], b[2*frame:]}, nil) },
+		"left out":  func(b []byte) []byte { return append(b[:frame:frame], b[2*frame:]...) },
+		"repeated":  func(b []byte) []byte { return append(b[:frame:frame], b...) },
+	} {
+		_, err := open(change)
+		require.ErrorIs(t, err, seal.ErrTampered, name)
+	}
+}
+
+// everyKey is a KMS that opens for any key, as a replica of a multi-region key does for its siblings.
+type everyKey struct{ holder }
+
+func (h *everyKey) Decrypt(context.Context, *awskms.DecryptInput, ...func(*awskms.Options)) (*awskms.DecryptOutput, error) {
+	return &awskms.DecryptOutput{Plaintext: bytes.Clone(h.key)}, nil
+}
+
+// TestTheKeyIDIsAuthenticated: also where KMS would take another.
+func TestTheKeyIDIsAuthenticated(t *testing.T) {
+	h := &everyKey{holder{key: bytes.Repeat([]byte{7}, 32)}}
+	id := "arn:aws:kms:eu-central-1:111122223333:key/mrk-1"
+	w, err := New(h, id, nil)
+	require.NoError(t, err)
+	x, err := wrapped("kms.WrapKey", h.key, &id, []byte("blob"), []byte("aad"))
+	require.NoError(t, err)
+	_, err = w.UnwrapKey(t.Context(), x, []byte("aad"))
+	require.NoError(t, err)
+	x.KeyID = "arn:aws:kms:us-east-1:111122223333:key/mrk-1"
+	_, err = w.UnwrapKey(t.Context(), x, []byte("aad"))
+	require.ErrorIs(t, err, seal.ErrTampered)
+}
