@@ -53,7 +53,7 @@ type Config struct {
 	Authorizer     access.Authorizer
 	Transports     []transport.Transport // the control plane's ends; a message takes the first on which the node is connected
 	Actions        *document.Actions     // what may stand in a step; nil is document.Builtin()
-	Parameters     document.Resolver     // answers {{ssm:name}} in documents; nil knows no name
+	Parameters     document.Resolver     // answers {{ssm:name}} in documents; nil is the fleet's own Parameter Store, asked as who sends
 	ParameterStore parameter.Config      // options of the Parameter Store; its Store, Codec, Authorizer, Box, Audit, Leases, Now, Rand and Log are set by New
 	PatchCatalog   patchstore.Catalog    // what could be installed, for DescribeAvailablePatches; nil knows of no patch
 	NodeOps        map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
@@ -158,6 +158,9 @@ func New(cfg Config) (*Fleet, error) {
 	pc.Store, pc.Codec, pc.Authorizer, pc.Box, pc.Audit, pc.Leases = cfg.Store, cfg.Codec, cfg.Authorizer, seal.NewBox(cfg.Keys, nil), f.Audit, f.Leases
 	pc.Now, pc.Rand, pc.Log = cfg.Now, cfg.Rand, cfg.Log
 	f.Parameters = parameter.New(pc)
+	if cfg.Parameters == nil {
+		cfg.Parameters = f.Parameters
+	}
 	f.hub = newHub(f, cfg.Transports)
 	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub,
 		Authorizer: cfg.Authorizer, Audit: f.Audit, Leases: f.Leases, Actions: cfg.Actions, Parameters: cfg.Parameters, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log,
