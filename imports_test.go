@@ -116,6 +116,7 @@ var table = map[string]row{
 	"parameter":                 {floor: services},
 	"parameter/parametertest":   {floor: services, role: suite, also: []string{"parameter"}},
 	"automation":                {floor: services},
+	"automation/*":              {floor: services, also: []string{"automation"}},
 	"automation/automationtest": {floor: services, role: suite, also: []string{"automation"}},
 	"patch/patchstore":          {floor: services},
 	"inventory/fleet":           {floor: services},
