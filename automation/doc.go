@@ -5,6 +5,15 @@
 // whole engine. It does no I/O, starts no goroutine and looks at no clock: the same events at the same times give the same executions, so that a history can be
 // replayed, a runbook explored, and an approval that takes seven days tested in a microsecond. Time passes by [Execution.Next] and an empty Event.
 //
+// The same engine gives [Runbook.Preview] (a dry run), [Runbook.Explore] (every outcome of every step, and what they leave behind), [Runbook.Replay] and
+// [Runbook.Fork] of a history, and drawings: [Runbook.Mermaid], [Runbook.SVG].
+//
+// [Service] is the engine over a store: every event of an execution is an entry of its history, chained by hashes and with snapshots, committed before what it leads
+// to is begun. Executions are owned by lease, a shard of them at a time, so that several control planes share the work and one goes on where another died. A call
+// that was under way then is made again when its [Action] says Repeat, with the same token; else the step fails with the detail Interrupted, subject to maxAttempts and
+// onFailure: nobody knows whether it was done. Child executions are started once, whatever dies in between. What waits (for a time, a person, a child) costs a
+// record in memory and no goroutine.
+//
 // What AWS leaves open is read so:
 //
 //   - The first critical step that does not succeed gives the execution its status and FailureDetails (A3, A4). Where only steps with isCritical false

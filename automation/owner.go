@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/store"
@@ -33,6 +32,7 @@ type owner struct {
 	calls   map[string]context.CancelFunc // by step and attempt
 	pending []name                        // in the order of their arrival
 	atWork  map[name]bool
+	mail    bool          // there may be letters
 	shaken  map[name]bool // whose last commit failed, or may have: what it led to was not begun
 }
 
@@ -142,8 +142,10 @@ func (o *owner) loop(ctx context.Context) {
 		}
 		return
 	}
+	o.mail = true
 	for ctx.Err() == nil {
 		if err := o.round(ctx); err != nil {
+			o.mail = true
 			if ctx.Err() != nil || errors.Is(err, lease.ErrLost) {
 				return // all of it is loaded again by who takes the shard next
 			}
@@ -159,8 +161,9 @@ func (o *owner) loop(ctx context.Context) {
 		case <-ctx.Done():
 		case <-o.wake:
 		case <-timer.C:
+			o.mail = true
 		case _, ok := <-changed:
-			if !ok {
+			if o.mail = true; !ok {
 				changed = nil
 			}
 		}
@@ -170,8 +173,11 @@ func (o *owner) loop(ctx context.Context) {
 
 // round does everything that there is to do now.
 func (o *owner) round(ctx context.Context) error {
-	if err := o.collect(ctx); err != nil {
-		return err
+	if o.mail {
+		if err := o.collect(ctx); err != nil {
+			return err
+		}
+		o.mail = false
 	}
 	o.mu.Lock()
 	jobs := o.queue
@@ -488,125 +494,4 @@ func (o *owner) admit(ctx context.Context) error {
 	}
 	o.pending = rest
 	return o.apply(ctx, jobs)
-}
-
-// effect does what the engine asks for. Nothing here blocks.
-func (o *owner) effect(ctx context.Context, n name, l *live, e Effect) {
-	s := o.s
-	switch e.Kind {
-	case Invoke:
-		o.invoke(ctx, n, l, e)
-	case Abandon:
-		if stop := o.calls[callName(e)]; stop != nil {
-			stop()
-		}
-	case Ask:
-		if s.cfg.Ask != nil {
-			x := l.x.Clone()
-			o.wg.Go(func() { s.cfg.Ask(ctx, n.tenant, x, e) })
-		}
-	case Resolve:
-		o.wg.Go(func() { o.push(n, Event{Resolved: s.resolve(ctx, n.tenant, e)}) })
-	case StartChild:
-		by := access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}
-		parent, sys := l.x.ID, l.x.System
-		o.wg.Go(func() {
-			err := patiently(ctx, func() error { return s.startChild(access.With(ctx, by), parent, sys, e) })
-			if err != nil && ctx.Err() == nil {
-				o.push(n, Event{Child: &ChildEnd{StepID: e.StepID, ID: e.Child.ID, Status: Failed, Failure: &Failure{Stage: InputValidation, Type: ActionFailure, Message: fault.MessageOf(err)}}})
-			}
-		})
-	case StopChild:
-		id := e.Child.ID
-		o.wg.Go(func() {
-			err := patiently(ctx, func() error {
-				return storeFault("automation.StopChild", s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
-					return s.send(tx, n.tenant, id, "stop", Event{Stop: &Stop{Type: Cancel, By: "its parent"}})
-				}))
-			})
-			if err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn("a child could not be told to stop", "execution", id, "error", err)
-			}
-		})
-	}
-}
-
-// patiently does what can be done twice again until the store lets it.
-func patiently(ctx context.Context, fn func() error) error {
-	for {
-		err := fn()
-		switch fault.KindOf(err) {
-		case fault.Unavailable, fault.Unknown, fault.Throttled:
-		default:
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-func callName(e Effect) string {
-	return e.StepID + "/" + strconv.Itoa(e.Attempt) + "/" + strconv.Itoa(e.Look)
-}
-
-// invoke calls an action.
-func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
-	r := &Result{StepID: e.StepID, Attempt: e.Attempt, Look: e.Look}
-	act, ok := o.s.cfg.Actions[e.Action]
-	if !ok || act.Run == nil {
-		r.Failure = &Failure{Stage: InputValidation, Type: InternalFailure, Message: "this control plane cannot run " + e.Action + ": it was not given to it"}
-		o.push(n, Event{Result: r})
-		return
-	}
-	c := Call{Tenant: n.tenant, Execution: n.id, StepID: e.StepID, Step: e.Step, Action: e.Action, Attempt: e.Attempt, Inputs: cloneMap(e.Inputs), Token: e.Token, Role: e.Role, StartedBy: l.x.StartedBy}
-	limit := time.Duration(longest) * time.Second
-	if !e.Deadline.IsZero() {
-		limit = e.Deadline.Sub(o.s.cfg.Now())
-	}
-	own, stop := context.WithTimeout(access.With(ctx, access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}), limit)
-	o.calls[callName(e)] = stop
-	o.wg.Go(func() {
-		defer stop()
-		out, err := act.Run(own, c)
-		if ctx.Err() != nil {
-			return // the execution is somebody else's now
-		}
-		var typed *CallError
-		switch {
-		case errors.As(err, &typed):
-			r.Failure = &typed.Failure
-		case err != nil:
-			r.Failure = &Failure{Stage: Invocation, Type: failureType(err), Message: fault.Clean(clipTo(err.Error(), 2000))}
-		default:
-			v, err := plain(out)
-			if r.Output = v; err == nil {
-				err = l.rb.condense(e.Step, e.Inputs, r)
-			}
-			if err != nil {
-				r.Output, r.Outputs, r.Failure = nil, nil, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: fault.MessageOf(err)}
-			}
-		}
-		o.push(n, Event{Result: r})
-	})
-}
-
-func clipTo(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
-}
-
-// failureType classes an error by its code.
-func failureType(err error) FailureType {
-	switch fault.KindOf(err) {
-	case fault.Denied, fault.Unauthenticated:
-		return PermissionFailure
-	case fault.Throttled:
-		return ThrottlingFailure
-	}
-	return ActionFailure
 }

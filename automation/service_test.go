@@ -2,10 +2,9 @@ package automation_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +16,10 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/key"
 	"github.com/fleetwright/fleetwright/store/memstore"
+	"github.com/fleetwright/fleetwright/store/record"
+	"github.com/fleetwright/fleetwright/target"
 )
 
 // shelf is documents by name.
@@ -237,90 +239,6 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
-// dying is a store that ends a control plane at its n-th commit: that one and all after it fail, or the n-th is made and its answer lost.
-type dying struct {
-	store.Store
-	left  atomic.Int64
-	after bool
-}
-
-var errDied = errors.New("the process was killed")
-
-func (d *dying) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
-	switch n := d.left.Add(-1); {
-	case n < 0:
-		return errDied
-	case n == 0 && d.after:
-		if err := d.Store.Update(ctx, fn); err != nil {
-			return err
-		}
-		return errDied
-	}
-	return d.Store.Update(ctx, fn)
-}
-
-// TestKilledAtEveryCommit kills the control plane at its first commit, at its second, and so on, before the commit and after it, and lets another one go on: the
-// execution comes to the same end, no call that must not be repeated is made twice under one token, and the history holds.
-func TestKilledAtEveryCommit(t *testing.T) {
-	kills := 0
-	for n := int64(1); ; n++ {
-		done := false
-		for _, after := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
-				st := newSite(t)
-				st.docs["Working"], st.docs["Kid"] = working, kid
-				var mu sync.Mutex
-				seen := map[string]int{}
-				st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(_ context.Context, c automation.Call) (any, error) { return map[string]any{"Id": "k-1"}, nil }}
-				st.acts["aws:runCommand"] = automation.Action{Run: func(_ context.Context, c automation.Call) (any, error) {
-					mu.Lock()
-					defer mu.Unlock()
-					seen[c.Token]++
-					return map[string]any{}, nil
-				}}
-				healthy, end := st.plane("starter", true)
-				id, err := healthy.Start(ann, automation.Request{DocumentName: "Working"})
-				require.NoError(t, err)
-				end()
-				good := st.store
-				d := &dying{Store: good, after: after}
-				d.left.Store(n)
-				st.store = d
-				_, end = st.plane("victim", true)
-				for range 40 {
-					if time.Sleep(100 * time.Millisecond); d.left.Load() <= 0 {
-						break
-					}
-				}
-				end()
-				if d.left.Load() > 0 {
-					done = true
-				} else {
-					kills++
-				}
-				st.store = good
-				s, end := st.plane("heir", true)
-				defer end()
-				x, err := s.Wait(ann, id)
-				require.NoError(t, err)
-				require.Equal(t, automation.Success, x.Status, "killed at commit %d, %v", n, after)
-				for tok, times := range seen {
-					require.Equal(t, 1, times, "token %s", tok)
-				}
-				_, _, err = s.History(ann, id)
-				require.NoError(t, err)
-				list, _, err := s.List(ann, automation.Filter{}, 0, "")
-				require.NoError(t, err)
-				require.Len(t, list, 2, "one execution and one child")
-			})
-		}
-		if done || testing.Short() && n > 30 {
-			break
-		}
-	}
-	t.Logf("%d kills", kills)
-}
-
 // TestPlanesShareTheWork runs two control planes on one store: every execution ends once, also those of one that is ended in between.
 func TestPlanesShareTheWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -382,73 +300,6 @@ func TestA21Concurrency(t *testing.T) {
 	})
 }
 
-// flaky is a store whose commits fail at times, or are made and seem to have failed.
-type flaky struct {
-	store.Store
-	n    atomic.Int64
-	calm atomic.Bool
-}
-
-func (f *flaky) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
-	if f.calm.Load() {
-		return f.Store.Update(ctx, fn)
-	}
-	switch n := f.n.Add(1); {
-	case n%3 == 0:
-		return fmt.Errorf("%w, says the test", store.ErrConflict)
-	case n%5 == 0:
-		if err := f.Store.Update(ctx, fn); err != nil {
-			return err
-		}
-		return store.ErrCommitUnknown
-	}
-	return f.Store.Update(ctx, fn)
-}
-
-// TestAStoreInTrouble lets a third of all commits fail and some only seem to: what runs goes on running, every call is made once.
-func TestAStoreInTrouble(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		st := newSite(t)
-		st.docs["Working"], st.docs["Kid"] = working, kid
-		var mu sync.Mutex
-		seen := map[string]int{}
-		st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) { return map[string]any{"Id": "k-1"}, nil }}
-		st.acts["aws:runCommand"] = automation.Action{Run: func(ctx context.Context, c automation.Call) (any, error) {
-			mu.Lock()
-			seen[c.Token]++
-			mu.Unlock()
-			select {
-			case <-ctx.Done():
-			case <-time.After(10 * time.Second):
-			}
-			return map[string]any{}, ctx.Err()
-		}}
-		f := &flaky{Store: st.store}
-		f.calm.Store(true)
-		st.store = f
-		s, end := st.plane("one", true)
-		defer end()
-		time.Sleep(3 * time.Second)
-		var ids []string
-		for range 10 {
-			id, err := s.Start(ann, automation.Request{DocumentName: "Working"})
-			require.NoError(t, err)
-			ids = append(ids, id)
-		}
-		f.calm.Store(false)
-		for _, id := range ids {
-			x, err := s.Wait(ann, id)
-			require.NoError(t, err)
-			require.Equal(t, automation.Success, x.Status)
-			require.Equal(t, 1, x.Steps[1].Attempt)
-		}
-		require.Len(t, seen, 10)
-		for _, n := range seen {
-			require.Equal(t, 1, n)
-		}
-	})
-}
-
 // TestLargeAnswers keeps of an answer that no history could hold what the step takes from it.
 func TestLargeAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -474,5 +325,119 @@ func TestLargeAnswers(t *testing.T) {
 		require.Equal(t, []any{"1", "2"}, x.Steps[0].Outputs["Ids"])
 		_, _, err = s.History(ann, id)
 		require.NoError(t, err)
+	})
+}
+
+func TestPruneRemovesWhatEndedLongAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Short"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"}}]}`
+		st.docs["Hold"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"hold","action":"aws:pause","inputs":{}}]}`
+		s, end := st.plane("one", true)
+		defer end()
+		var old []string
+		for _, doc := range []string{"Short", "Hold", "Short"} {
+			id, err := s.Start(ann, automation.Request{DocumentName: doc})
+			require.NoError(t, err)
+			old = append(old, id)
+		}
+		time.Sleep(time.Hour)
+		young, err := s.Start(ann, automation.Request{DocumentName: "Short"})
+		require.NoError(t, err)
+		_, err = s.Wait(ann, young)
+		require.NoError(t, err)
+		n, err := s.Prune(ann, 30*time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		_, _, err = s.Get(ann, old[0])
+		require.Equal(t, automation.ExecutionNotFound, fault.CodeOf(err))
+		list, _, err := s.List(ann, automation.Filter{}, 0, "")
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		require.Equal(t, []string{young, old[1]}, []string{list[0].ID, list[1].ID})
+		require.NoError(t, s.Signal(ann, old[1], automation.Signal{Type: automation.Resume}))
+		x, err := s.Wait(ann, old[1])
+		require.NoError(t, err)
+		require.Equal(t, automation.Success, x.Status)
+	})
+}
+
+// TestAHistoryThatWasChanged finds an entry that somebody edited in the store.
+func TestAHistoryThatWasChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Short"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"}}]}`
+		s, end := st.plane("one", true)
+		defer end()
+		id, err := s.Start(ann, automation.Request{DocumentName: "Short"})
+		require.NoError(t, err)
+		_, err = s.Wait(ann, id)
+		require.NoError(t, err)
+		logs := record.NewTable[map[string]string](nil)
+		at := key.New(access.DefaultTenant).Str("automation").Str("log").Str(id)
+		require.NoError(t, st.store.Update(ann, func(ctx context.Context, tx store.Tx) error {
+			e, err := logs.Get(ctx, tx, at.Uint(2))
+			if err != nil {
+				return err
+			}
+			e["entry"] = strings.Replace(e["entry"], `"at":"2`, `"at":"1`, 1)
+			return logs.Put(tx, at.Uint(2), e)
+		}))
+		_, _, err = s.History(ann, id)
+		require.Equal(t, fault.DataCorrupt, fault.CodeOf(err))
+		require.NoError(t, st.store.Update(ann, func(_ context.Context, tx store.Tx) error { return tx.Delete(at.Uint(2)) }))
+		_, _, err = s.History(ann, id)
+		require.Equal(t, fault.DataCorrupt, fault.CodeOf(err))
+	})
+}
+
+// TestTargetsOfAnExecution starts a child for each target, the limits kept, and ends with them.
+func TestTargetsOfAnExecution(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Each"] = `{"schemaVersion":"0.3","parameters":{"Id":{"type":"String"}},"mainSteps":[{"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A","Id":"{{ Id }}"}}]}`
+		var mu sync.Mutex
+		running, most := 0, 0
+		seen := map[string]bool{}
+		st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(ctx context.Context, c automation.Call) (any, error) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			seen[fmt.Sprint(c.Inputs["Id"])] = true
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return nil, nil
+		}}
+		s, end := st.plane("one", true)
+		defer end()
+		sp := &automation.Spread{Parameter: "Id", MaxConcurrency: "3", Targets: []target.Target{{Key: automation.ParameterValues, Values: []string{"a", "b", "c", "d", "e", "f", "g"}}}}
+		id, err := s.Start(ann, automation.Request{DocumentName: "Each", Spread: sp})
+		require.NoError(t, err)
+		x, err := s.Wait(ann, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Success, x.Status)
+		require.Len(t, seen, 7)
+		require.Equal(t, 3, most)
+		list, _, err := s.List(ann, automation.Filter{Parent: id}, 0, "")
+		require.NoError(t, err)
+		require.Len(t, list, 7)
+
+		st.acts["aws:executeAwsApi"] = automation.Action{Run: func(ctx context.Context, _ automation.Call) (any, error) { <-ctx.Done(); return nil, ctx.Err() }}
+		id, err = s.Start(ann, automation.Request{DocumentName: "Each", Spread: sp})
+		require.NoError(t, err)
+		time.Sleep(5 * time.Second)
+		require.NoError(t, s.Stop(ann, id, automation.Cancel))
+		x, err = s.Wait(ann, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Cancelled, x.Status)
+		list, _, err = s.List(ann, automation.Filter{Parent: id}, 0, "")
+		require.NoError(t, err)
+		require.Len(t, list, 3)
+		for _, c := range list {
+			require.Equal(t, automation.Cancelled, c.Status)
+		}
 	})
 }

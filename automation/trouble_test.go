@@ -1,0 +1,168 @@
+package automation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/automation"
+	"github.com/fleetwright/fleetwright/store"
+)
+
+// dying is a store that ends a control plane at its n-th commit: that one and all after it fail, or the n-th is made and its answer lost.
+type dying struct {
+	store.Store
+	left  atomic.Int64
+	after bool
+}
+
+var errDied = errors.New("the process was killed")
+
+func (d *dying) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	switch n := d.left.Add(-1); {
+	case n < 0:
+		return errDied
+	case n == 0 && d.after:
+		if err := d.Store.Update(ctx, fn); err != nil {
+			return err
+		}
+		return errDied
+	}
+	return d.Store.Update(ctx, fn)
+}
+
+// TestKilledAtEveryCommit kills the control plane at its first commit, at its second, and so on, before the commit and after it, and lets another one go on: the
+// execution comes to the same end, no call that must not be repeated is made twice under one token, and the history holds.
+func TestKilledAtEveryCommit(t *testing.T) {
+	kills := 0
+	for n := int64(1); ; n++ {
+		done := false
+		for _, after := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				st := newSite(t)
+				st.docs["Working"], st.docs["Kid"] = working, kid
+				var mu sync.Mutex
+				seen := map[string]int{}
+				st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(_ context.Context, c automation.Call) (any, error) { return map[string]any{"Id": "k-1"}, nil }}
+				st.acts["aws:runCommand"] = automation.Action{Run: func(_ context.Context, c automation.Call) (any, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					seen[c.Token]++
+					return map[string]any{}, nil
+				}}
+				healthy, end := st.plane("starter", true)
+				id, err := healthy.Start(ann, automation.Request{DocumentName: "Working"})
+				require.NoError(t, err)
+				end()
+				good := st.store
+				d := &dying{Store: good, after: after}
+				d.left.Store(n)
+				st.store = d
+				_, end = st.plane("victim", true)
+				for range 40 {
+					if time.Sleep(100 * time.Millisecond); d.left.Load() <= 0 {
+						break
+					}
+				}
+				end()
+				if d.left.Load() > 0 {
+					done = true
+				} else {
+					kills++
+				}
+				st.store = good
+				s, end := st.plane("heir", true)
+				defer end()
+				x, err := s.Wait(ann, id)
+				require.NoError(t, err)
+				require.Equal(t, automation.Success, x.Status, "killed at commit %d, %v", n, after)
+				for tok, times := range seen {
+					require.Equal(t, 1, times, "token %s", tok)
+				}
+				_, _, err = s.History(ann, id)
+				require.NoError(t, err)
+				list, _, err := s.List(ann, automation.Filter{}, 0, "")
+				require.NoError(t, err)
+				require.Len(t, list, 2, "one execution and one child")
+			})
+		}
+		if done || testing.Short() && n > 30 {
+			break
+		}
+	}
+	t.Logf("%d kills", kills)
+}
+
+// flaky is a store whose commits fail at times, or are made and seem to have failed.
+type flaky struct {
+	store.Store
+	n    atomic.Int64
+	calm atomic.Bool
+}
+
+func (f *flaky) Update(ctx context.Context, fn func(context.Context, store.Tx) error) error {
+	if f.calm.Load() {
+		return f.Store.Update(ctx, fn)
+	}
+	switch n := f.n.Add(1); {
+	case n%3 == 0:
+		return fmt.Errorf("%w, says the test", store.ErrConflict)
+	case n%5 == 0:
+		if err := f.Store.Update(ctx, fn); err != nil {
+			return err
+		}
+		return store.ErrCommitUnknown
+	}
+	return f.Store.Update(ctx, fn)
+}
+
+// TestAStoreInTrouble lets a third of all commits fail and some only seem to: what runs goes on running, every call is made once.
+func TestAStoreInTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Working"], st.docs["Kid"] = working, kid
+		var mu sync.Mutex
+		seen := map[string]int{}
+		st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) { return map[string]any{"Id": "k-1"}, nil }}
+		st.acts["aws:runCommand"] = automation.Action{Run: func(ctx context.Context, c automation.Call) (any, error) {
+			mu.Lock()
+			seen[c.Token]++
+			mu.Unlock()
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Second):
+			}
+			return map[string]any{}, ctx.Err()
+		}}
+		f := &flaky{Store: st.store}
+		f.calm.Store(true)
+		st.store = f
+		s, end := st.plane("one", true)
+		defer end()
+		time.Sleep(3 * time.Second)
+		var ids []string
+		for range 10 {
+			id, err := s.Start(ann, automation.Request{DocumentName: "Working"})
+			require.NoError(t, err)
+			ids = append(ids, id)
+		}
+		f.calm.Store(false)
+		for _, id := range ids {
+			x, err := s.Wait(ann, id)
+			require.NoError(t, err)
+			require.Equal(t, automation.Success, x.Status)
+			require.Equal(t, 1, x.Steps[1].Attempt)
+		}
+		require.Len(t, seen, 10)
+		for _, n := range seen {
+			require.Equal(t, 1, n)
+		}
+	})
+}
