@@ -127,11 +127,12 @@ var table = map[string]row{
 	"opsitem":                   {floor: services},
 	"appconfig":                 {floor: services},
 
-	"action":           {floor: services},
-	"action/inventory": {floor: services, also: []string{"action", "inventory/gather"}},
-	"action/*":         {floor: services, also: []string{"action"}},
-	"inventory/gather": {floor: services, also: []string{"action"}},
-	"agent":            {floor: services, also: []string{"action"}, tests: []string{"action/*"}},
+	"action":               {floor: services},
+	"action/inventory":     {floor: services, also: []string{"action", "inventory/gather"}},
+	"action/patchbaseline": {floor: services, also: []string{"action", "action/download"}},
+	"action/*":             {floor: services, also: []string{"action"}},
+	"inventory/gather":     {floor: services, also: []string{"action"}},
+	"agent":                {floor: services, also: []string{"action"}, tests: []string{"action/*"}},
 
 	".":               {floor: faces, tests: []string{"fleettest", "fleettest/sim", "ssmops"}},
 	"fleettest":       {floor: faces, role: suite, also: []string{"."}},

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/secret"
@@ -42,7 +40,7 @@ func request(name, value string) parameter.PutParameterRequest {
 func (k *k) put(req parameter.PutParameterRequest) parameter.PutParameterResult {
 	k.t.Helper()
 	out, err := k.PutParameter(k.ctx, req)
-	require.NoError(k.t, err, req.Name)
+	check.NoError(k.t, err, req.Name)
 	k.settle()
 	return out
 }
@@ -60,14 +58,14 @@ func (k *k) refuses(code fault.Code, req parameter.PutParameterRequest, why ...a
 
 func (k *k) fails(code fault.Code, err error, why ...any) {
 	k.t.Helper()
-	require.Error(k.t, err, why...)
-	require.Equal(k.t, code, fault.CodeOf(err), append(why, err)...)
+	check.Error(k.t, err, why...)
+	check.Equal(k.t, code, fault.CodeOf(err), append(why, err)...)
 }
 
 func (k *k) get(name string) parameter.Parameter {
 	k.t.Helper()
 	out, err := k.GetParameter(k.ctx, parameter.GetParameterRequest{Name: name, WithDecryption: true})
-	require.NoError(k.t, err, name)
+	check.NoError(k.t, err, name)
 	return out.Parameter
 }
 
@@ -80,7 +78,7 @@ func (k *k) missing(code fault.Code, name string) {
 func (k *k) label(name string, version int64, labels ...string) parameter.LabelParameterVersionResult {
 	k.t.Helper()
 	out, err := k.LabelParameterVersion(k.ctx, parameter.LabelParameterVersionRequest{Name: name, ParameterVersion: version, Labels: labels})
-	require.NoError(k.t, err)
+	check.NoError(k.t, err)
 	k.settle()
 	return out
 }
@@ -96,18 +94,18 @@ func nameList(ps []parameter.Parameter) []string {
 func names(t T, s Subject) {
 	k := of(t, s)
 	for i, n := range []string{"a", "a.b", "a-b", "a_b", "A9", "/x/y.z", "/0", "9"} {
-		require.EqualValues(t, 1, k.put(request(n, fmt.Sprint("v", i))).Version)
-		require.Equal(t, fmt.Sprint("v", i), k.get(n).Value.Reveal())
+		check.EqualValues(t, 1, k.put(request(n, fmt.Sprint("v", i))).Version)
+		check.Equal(t, fmt.Sprint("v", i), k.get(n).Value.Reveal())
 	}
 	for _, n := range []string{"", "a b", "/a/b c", "a:b", "ä", "a\n", "a*", "a@b", "a\x00", "/", "//a", "/a//b", "/a/"} {
 		k.refuses(fault.Validation, request(n, "v"), fmt.Sprintf("%q", n))
 	}
 	k.put(request("  /trimmed/name  ", "v"))
-	require.Equal(t, "/trimmed/name", k.get("/trimmed/name").Name)
+	check.Equal(t, "/trimmed/name", k.get("/trimmed/name").Name)
 	k.put(request("Case", "upper"))
 	k.missing(parameter.CodeNotFound, "case")
 	k.put(request("case", "lower"))
-	require.Equal(t, "upper", k.get("Case").Value.Reveal())
+	check.Equal(t, "upper", k.get("Case").Value.Reveal())
 }
 
 func reserved(t T, s Subject) {
@@ -126,12 +124,12 @@ func slashes(t T, s Subject) {
 	k := of(t, s)
 	k.refuses(fault.Validation, request("a/b", "v"))
 	k.put(request("x", "v"))
-	require.Equal(t, "v", k.get("/x").Value.Reveal())
+	check.Equal(t, "v", k.get("/x").Value.Reveal())
 	k.refuses(parameter.CodeAlreadyExists, request("/x", "w"))
 	k.put(request("/y", "v"))
-	require.Equal(t, "v", k.get("y").Value.Reveal())
+	check.Equal(t, "v", k.get("y").Value.Reveal())
 	_, err := k.DeleteParameter(k.ctx, parameter.DeleteParameterRequest{Name: "/x"})
-	require.NoError(t, err)
+	check.NoError(t, err)
 	k.settle()
 	k.missing(parameter.CodeNotFound, "x")
 }
@@ -140,7 +138,7 @@ func levels(t T, s Subject) {
 	k := of(t, s)
 	deep := func(n int) string { return strings.Repeat("/l", n) }
 	k.put(request(deep(15), "v"))
-	require.Equal(t, "v", k.get(deep(15)).Value.Reveal())
+	check.Equal(t, "v", k.get(deep(15)).Value.Reveal())
 	k.refuses(parameter.CodeLevelLimit, request(deep(16), "v"))
 }
 
@@ -159,8 +157,8 @@ func leafAndLevel(t T, s Subject) {
 	k := of(t, s)
 	k.put(request("/T/P/L", "below"))
 	k.put(request("/T/P", "leaf"))
-	require.Equal(t, "leaf", k.get("/T/P").Value.Reveal())
-	require.Equal(t, "below", k.get("/T/P/L").Value.Reveal())
+	check.Equal(t, "leaf", k.get("/T/P").Value.Reveal())
+	check.Equal(t, "below", k.get("/T/P/L").Value.Reveal())
 }
 
 func types(t T, s Subject) {
@@ -174,23 +172,23 @@ func types(t T, s Subject) {
 		name := "n" + string(ty)
 		k.put(parameter.PutParameterRequest{Name: name, Value: parameter.Text("v"), Type: ty})
 		p := k.get(name)
-		require.Equal(t, ty, p.Type)
-		require.Equal(t, "v", p.Value.Reveal())
-		require.EqualValues(t, 2, k.again(name, "w"), "the type is kept")
-		require.Equal(t, ty, k.get(name).Type)
-		require.Equal(t, "w", k.get(name).Value.Reveal())
+		check.Equal(t, ty, p.Type)
+		check.Equal(t, "v", p.Value.Reveal())
+		check.EqualValues(t, 2, k.again(name, "w"), "the type is kept")
+		check.Equal(t, ty, k.get(name).Type)
+		check.Equal(t, "w", k.get(name).Value.Reveal())
 	}
 	k.refuses(parameter.CodeTypeMismatch, parameter.PutParameterRequest{Name: "nString", Value: parameter.Text("v"), Type: parameter.StringList, Overwrite: true})
-	require.EqualValues(t, 2, k.get("nString").Version)
+	check.EqualValues(t, 2, k.get("nString").Version)
 	k.refuses(fault.Validation, request("empty", ""))
 }
 
 func lists(t T, s Subject) {
 	k := of(t, s)
 	k.put(parameter.PutParameterRequest{Name: "l", Value: parameter.Text("a, b ,c  ,  d e"), Type: parameter.StringList})
-	require.Equal(t, "a,b,c,d e", k.get("l").Value.Reveal())
+	check.Equal(t, "a,b,c,d e", k.get("l").Value.Reveal())
 	k.put(request("s", "a, b"))
-	require.Equal(t, "a, b", k.get("s").Value.Reveal(), "a String stays as it is")
+	check.Equal(t, "a, b", k.get("s").Value.Reveal(), "a String stays as it is")
 }
 
 func nesting(t T, s Subject) {
@@ -217,7 +215,7 @@ func patterns(t T, s Subject) {
 	r := with("n", "abc", `^\d+$`)
 	r.Overwrite = true
 	k.refuses(parameter.CodePatternMismatch, r)
-	require.Equal(t, "123", k.get("n").Value.Reveal())
+	check.Equal(t, "123", k.get("n").Value.Reveal())
 }
 
 func descriptions(t T, s Subject) {
@@ -226,24 +224,24 @@ func descriptions(t T, s Subject) {
 	r.Description = strings.Repeat("é", 1024)
 	k.put(r)
 	out, err := k.DescribeParameters(k.ctx, parameter.DescribeParametersRequest{})
-	require.NoError(t, err)
-	require.Equal(t, r.Description, out.Parameters[0].Description)
+	check.NoError(t, err)
+	check.Equal(t, r.Description, out.Parameters[0].Description)
 	r.Name, r.Description = "e", strings.Repeat("é", 1025)
 	k.refuses(fault.Validation, r)
 	r = request("t", "v")
 	r.Tags = []parameter.Tag{{Key: "b", Value: "2"}, {Key: "a", Value: ""}}
 	k.put(r)
 	tags, err := k.ListTagsForResource(k.ctx, parameter.ListTagsForResourceRequest{ResourceType: "Parameter", ResourceID: "t"})
-	require.NoError(t, err)
-	require.ElementsMatch(t, []parameter.Tag{{Key: "a", Value: ""}, {Key: "b", Value: "2"}}, tags.TagList)
+	check.NoError(t, err)
+	check.ElementsMatch(t, []parameter.Tag{{Key: "a", Value: ""}, {Key: "b", Value: "2"}}, tags.TagList)
 	_, err = k.AddTagsToResource(k.ctx, parameter.AddTagsToResourceRequest{ResourceType: "Parameter", ResourceID: "t", Tags: []parameter.Tag{{Key: "a", Value: "1"}, {Key: "c", Value: "3"}}})
-	require.NoError(t, err)
+	check.NoError(t, err)
 	_, err = k.RemoveTagsFromResource(k.ctx, parameter.RemoveTagsFromResourceRequest{ResourceType: "Parameter", ResourceID: "t", TagKeys: []string{"b", "zzz"}})
-	require.NoError(t, err)
+	check.NoError(t, err)
 	k.settle()
 	tags, err = k.ListTagsForResource(k.ctx, parameter.ListTagsForResourceRequest{ResourceType: "Parameter", ResourceID: "t"})
-	require.NoError(t, err)
-	require.ElementsMatch(t, []parameter.Tag{{Key: "a", Value: "1"}, {Key: "c", Value: "3"}}, tags.TagList)
+	check.NoError(t, err)
+	check.ElementsMatch(t, []parameter.Tag{{Key: "a", Value: "1"}, {Key: "c", Value: "3"}}, tags.TagList)
 	_, err = k.ListTagsForResource(k.ctx, parameter.ListTagsForResourceRequest{ResourceType: "Parameter", ResourceID: "nope"})
 	k.fails(fault.InvalidResourceID, err)
 	r = request("many", "v")
@@ -251,21 +249,21 @@ func descriptions(t T, s Subject) {
 		r.Tags = append(r.Tags, parameter.Tag{Key: fmt.Sprint("k", i), Value: "v"})
 	}
 	_, err = k.PutParameter(k.ctx, r)
-	require.Error(t, err)
+	check.Error(t, err)
 	k.missing(parameter.CodeNotFound, "many")
-	require.EqualValues(t, 1, k.get("t").Version, "tags make no version")
+	check.EqualValues(t, 1, k.get("t").Version, "tags make no version")
 }
 
 func overwriting(t T, s Subject) {
 	k := of(t, s)
 	k.put(request("a", "1"))
 	k.refuses(parameter.CodeAlreadyExists, request("a", "2"))
-	require.Equal(t, "1", k.get("a").Value.Reveal())
+	check.Equal(t, "1", k.get("a").Value.Reveal())
 	r := request("a", "2")
 	r.Overwrite = true
-	require.EqualValues(t, 2, k.put(r).Version)
+	check.EqualValues(t, 2, k.put(r).Version)
 	r.Name = "new"
-	require.EqualValues(t, 1, k.put(r).Version, "Overwrite also creates")
+	check.EqualValues(t, 1, k.put(r).Version, "Overwrite also creates")
 }
 
 func tiers(t T, s Subject) {
@@ -275,28 +273,28 @@ func tiers(t T, s Subject) {
 		r.Tier = tier
 		return r
 	}
-	require.Equal(t, parameter.Standard, k.put(sized("s", 4096, "")).Tier)
+	check.Equal(t, parameter.Standard, k.put(sized("s", 4096, "")).Tier)
 	k.refuses(fault.Validation, sized("s2", 4097, parameter.Standard))
-	require.Equal(t, parameter.Advanced, k.put(sized("a", 8192, parameter.Advanced)).Tier)
+	check.Equal(t, parameter.Advanced, k.put(sized("a", 8192, parameter.Advanced)).Tier)
 	k.refuses(fault.Validation, sized("a2", 8193, parameter.Advanced))
-	require.Equal(t, parameter.Standard, k.put(sized("i", 4096, parameter.IntelligentTiering)).Tier)
-	require.Equal(t, parameter.Advanced, k.put(sized("j", 4097, parameter.IntelligentTiering)).Tier)
+	check.Equal(t, parameter.Standard, k.put(sized("i", 4096, parameter.IntelligentTiering)).Tier)
+	check.Equal(t, parameter.Advanced, k.put(sized("j", 4097, parameter.IntelligentTiering)).Tier)
 	k.refuses(fault.Validation, sized("j2", 8193, parameter.IntelligentTiering))
 	down := sized("a", 10, parameter.Standard)
 	down.Overwrite = true
 	k.refuses(fault.Validation, down)
 	down.Tier = ""
-	require.Equal(t, parameter.Advanced, k.put(down).Tier, "Advanced stays")
+	check.Equal(t, parameter.Advanced, k.put(down).Tier, "Advanced stays")
 	up := sized("s", 4097, parameter.Advanced)
 	up.Overwrite = true
-	require.Equal(t, parameter.Advanced, k.put(up).Tier)
+	check.Equal(t, parameter.Advanced, k.put(up).Tier)
 	k.refuses(fault.Validation, sized("x", 1, "Gold"))
 }
 
 func dataTypes(t T, s Subject) {
 	k := of(t, s)
 	k.put(request("a", "v"))
-	require.Equal(t, parameter.DataText, k.get("a").DataType)
+	check.Equal(t, parameter.DataText, k.get("a").DataType)
 	r := request("b", "v")
 	for _, bad := range []string{"Text", "image", "aws:ec2"} {
 		r.DataType = bad
@@ -308,17 +306,17 @@ func dataTypes(t T, s Subject) {
 
 func versions(t T, s Subject) {
 	k := of(t, s)
-	require.EqualValues(t, 1, k.put(request("a", "v1")).Version)
+	check.EqualValues(t, 1, k.put(request("a", "v1")).Version)
 	for i := int64(2); i <= 12; i++ {
-		require.Equal(t, i, k.again("a", fmt.Sprint("v", i)))
+		check.Equal(t, i, k.again("a", fmt.Sprint("v", i)))
 		k.refuses(parameter.CodeAlreadyExists, request("a", "x"))
-		require.Equal(t, i, k.get("a").Version)
+		check.Equal(t, i, k.get("a").Version)
 	}
-	require.EqualValues(t, 13, k.again("a", "v12"), "the same value makes a version too")
+	check.EqualValues(t, 13, k.again("a", "v12"), "the same value makes a version too")
 	_, err := k.DeleteParameter(k.ctx, parameter.DeleteParameterRequest{Name: "a"})
-	require.NoError(t, err)
+	check.NoError(t, err)
 	k.settle()
-	require.EqualValues(t, 1, k.put(request("a", "new")).Version)
+	check.EqualValues(t, 1, k.put(request("a", "new")).Version)
 }
 
 func selectors(t T, s Subject) {
@@ -328,19 +326,19 @@ func selectors(t T, s Subject) {
 	k.label("/a/b", 1, "stable")
 	for sel, want := range map[string]string{":1": "v1", ":2": "v2", ":stable": "v1"} {
 		p := k.get("/a/b" + sel)
-		require.Equal(t, want, p.Value.Reveal(), sel)
-		require.Equal(t, sel, p.Selector)
-		require.Equal(t, "/a/b", p.Name)
+		check.Equal(t, want, p.Value.Reveal(), sel)
+		check.Equal(t, sel, p.Selector)
+		check.Equal(t, "/a/b", p.Name)
 	}
-	require.Empty(t, k.get("/a/b").Selector)
+	check.Empty(t, k.get("/a/b").Selector)
 	for _, sel := range []string{":3", ":0", ":beta", ":Stable", ":99999999"} {
 		k.missing(parameter.CodeVersionNotFound, "/a/b"+sel)
 	}
 	k.missing(parameter.CodeNotFound, "/a/c:1")
 	out, err := k.GetParameters(k.ctx, parameter.GetParametersRequest{Names: []string{"/a/b:1", "/a/b:stable", "/a/b:7"}})
-	require.NoError(t, err)
-	require.Len(t, out.Parameters, 2)
-	require.Equal(t, []string{"/a/b:7"}, out.InvalidParameters)
+	check.NoError(t, err)
+	check.Len(t, out.Parameters, 2)
+	check.Equal(t, []string{"/a/b:7"}, out.InvalidParameters)
 }
 
 func labels(t T, s Subject) {
@@ -348,17 +346,17 @@ func labels(t T, s Subject) {
 	k.put(request("a", "v1"))
 	k.again("a", "v2")
 	out := k.label("a", 0, "good", "9digit", "aws-x", "SSMx", "with/slash", "sp ace", "G.o_o-d")
-	require.EqualValues(t, 2, out.ParameterVersion, "the latest by default")
-	require.ElementsMatch(t, []string{"9digit", "aws-x", "SSMx", "with/slash", "sp ace"}, out.InvalidLabels)
-	require.Equal(t, "v2", k.get("a:good").Value.Reveal())
-	require.Equal(t, "v2", k.get("a:G.o_o-d").Value.Reveal())
+	check.EqualValues(t, 2, out.ParameterVersion, "the latest by default")
+	check.ElementsMatch(t, []string{"9digit", "aws-x", "SSMx", "with/slash", "sp ace"}, out.InvalidLabels)
+	check.Equal(t, "v2", k.get("a:good").Value.Reveal())
+	check.Equal(t, "v2", k.get("a:G.o_o-d").Value.Reveal())
 	k.missing(parameter.CodeVersionNotFound, "a:GOOD")
 	k.label("a", 1, "good")
-	require.Equal(t, "v1", k.get("a:good").Value.Reveal(), "moved")
+	check.Equal(t, "v1", k.get("a:good").Value.Reveal(), "moved")
 	h, err := k.GetParameterHistory(k.ctx, parameter.GetParameterHistoryRequest{Name: "a"})
-	require.NoError(t, err)
-	require.Equal(t, []string{"good"}, h.Parameters[0].Labels)
-	require.Equal(t, []string{"G.o_o-d"}, h.Parameters[1].Labels)
+	check.NoError(t, err)
+	check.Equal(t, []string{"good"}, h.Parameters[0].Labels)
+	check.Equal(t, []string{"G.o_o-d"}, h.Parameters[1].Labels)
 	k.label("a", 1, "l1", "l2", "l3", "l4", "l5", "l6", "l7", "l8", "l9")
 	_, err = k.LabelParameterVersion(k.ctx, parameter.LabelParameterVersionRequest{Name: "a", ParameterVersion: 1, Labels: []string{"l10"}})
 	k.fails(parameter.CodeLabelLimit, err)
@@ -368,7 +366,7 @@ func labels(t T, s Subject) {
 	_, err = k.LabelParameterVersion(k.ctx, parameter.LabelParameterVersionRequest{Name: "b", Labels: []string{"x"}})
 	k.fails(parameter.CodeNotFound, err)
 	k.again("a", "v3")
-	require.Equal(t, "v1", k.get("a:good").Value.Reveal(), "a label stays where it is")
+	check.Equal(t, "v1", k.get("a:good").Value.Reveal(), "a label stays where it is")
 }
 
 func unlabelling(t T, s Subject) {
@@ -378,13 +376,13 @@ func unlabelling(t T, s Subject) {
 	k.label("a", 1, "one", "both")
 	k.label("a", 2, "two")
 	out, err := k.UnlabelParameterVersion(k.ctx, parameter.UnlabelParameterVersionRequest{Name: "a", ParameterVersion: 1, Labels: []string{"one", "two", "none"}})
-	require.NoError(t, err)
+	check.NoError(t, err)
 	k.settle()
-	require.Equal(t, []string{"one"}, out.RemovedLabels)
-	require.ElementsMatch(t, []string{"two", "none"}, out.InvalidLabels)
+	check.Equal(t, []string{"one"}, out.RemovedLabels)
+	check.ElementsMatch(t, []string{"two", "none"}, out.InvalidLabels)
 	k.missing(parameter.CodeVersionNotFound, "a:one")
-	require.Equal(t, "v2", k.get("a:two").Value.Reveal())
-	require.Equal(t, "v1", k.get("a:both").Value.Reveal())
+	check.Equal(t, "v2", k.get("a:two").Value.Reveal())
+	check.Equal(t, "v1", k.get("a:both").Value.Reveal())
 	_, err = k.UnlabelParameterVersion(k.ctx, parameter.UnlabelParameterVersionRequest{Name: "a", ParameterVersion: 9, Labels: []string{"x"}})
 	k.fails(parameter.CodeVersionNotFound, err)
 }
@@ -395,9 +393,9 @@ func many(t T, s Subject) {
 		k.put(request(n, "v-"+n))
 	}
 	out, err := k.GetParameters(k.ctx, parameter.GetParametersRequest{Names: []string{"c", "zz", "b", "a", "yy"}})
-	require.NoError(t, err)
-	require.Equal(t, []string{"a", "b", "c"}, nameList(out.Parameters), "alphabetical")
-	require.ElementsMatch(t, []string{"zz", "yy"}, out.InvalidParameters)
+	check.NoError(t, err)
+	check.Equal(t, []string{"a", "b", "c"}, nameList(out.Parameters), "alphabetical")
+	check.ElementsMatch(t, []string{"zz", "yy"}, out.InvalidParameters)
 	eleven := strings.Split("a b c d e f g h i j k", " ")
 	_, err = k.GetParameters(k.ctx, parameter.GetParametersRequest{Names: eleven})
 	k.fails(fault.Validation, err)
@@ -407,10 +405,10 @@ func many(t T, s Subject) {
 	k.fails(fault.Validation, err)
 	k.missing(parameter.CodeNotFound, "zz")
 	del, err := k.DeleteParameters(k.ctx, parameter.DeleteParametersRequest{Names: []string{"a", "zz", "c"}})
-	require.NoError(t, err)
+	check.NoError(t, err)
 	k.settle()
-	require.ElementsMatch(t, []string{"a", "c"}, del.DeletedParameters)
-	require.Equal(t, []string{"zz"}, del.InvalidParameters)
+	check.ElementsMatch(t, []string{"a", "c"}, del.DeletedParameters)
+	check.Equal(t, []string{"zz"}, del.InvalidParameters)
 	k.missing(parameter.CodeNotFound, "a")
 	k.get("b")
 	_, err = k.DeleteParameter(k.ctx, parameter.DeleteParameterRequest{Name: "a"})
@@ -421,7 +419,7 @@ func (k *k) below(req parameter.GetParametersByPathRequest) []string {
 	k.t.Helper()
 	out := []string{}
 	for p, err := range parameter.ByPath(k.ctx, k.Store, req) {
-		require.NoError(k.t, err)
+		check.NoError(k.t, err)
 		out = append(out, p.Name)
 	}
 	slices.Sort(out)
@@ -434,23 +432,23 @@ func paths(t T, s Subject) {
 		k.put(request(n, "v"))
 	}
 	k.put(parameter.PutParameterRequest{Name: "/p/list", Value: parameter.Text("a"), Type: parameter.StringList})
-	require.Equal(t, []string{"/p/a", "/p/b", "/p/list"}, k.below(parameter.GetParametersByPathRequest{Path: "/p"}))
-	require.Equal(t, []string{"/p/a", "/p/b", "/p/list"}, k.below(parameter.GetParametersByPathRequest{Path: "/p/"}))
-	require.Equal(t, []string{"/p/a", "/p/b", "/p/d/e/y", "/p/d/x", "/p/list"}, k.below(parameter.GetParametersByPathRequest{Path: "/p", Recursive: true}))
-	require.Empty(t, k.below(parameter.GetParametersByPathRequest{Path: "/none"}))
+	check.Equal(t, []string{"/p/a", "/p/b", "/p/list"}, k.below(parameter.GetParametersByPathRequest{Path: "/p"}))
+	check.Equal(t, []string{"/p/a", "/p/b", "/p/list"}, k.below(parameter.GetParametersByPathRequest{Path: "/p/"}))
+	check.Equal(t, []string{"/p/a", "/p/b", "/p/d/e/y", "/p/d/x", "/p/list"}, k.below(parameter.GetParametersByPathRequest{Path: "/p", Recursive: true}))
+	check.Empty(t, k.below(parameter.GetParametersByPathRequest{Path: "/none"}))
 	root := k.below(parameter.GetParametersByPathRequest{Path: "/"})
-	require.ElementsMatch(t, []string{"/other", "/p", "root"}, root, "those without a slash too")
-	require.Len(t, k.below(parameter.GetParametersByPathRequest{Path: "/", Recursive: true}), 10)
+	check.ElementsMatch(t, []string{"/other", "/p", "root"}, root, "those without a slash too")
+	check.Len(t, k.below(parameter.GetParametersByPathRequest{Path: "/", Recursive: true}), 10)
 	filter := func(key, option string, values ...string) parameter.GetParametersByPathRequest {
 		return parameter.GetParametersByPathRequest{Path: "/p", Recursive: true, ParameterFilters: []parameter.ParameterStringFilter{{Key: key, Option: option, Values: values}}}
 	}
-	require.Equal(t, []string{"/p/list"}, k.below(filter("Type", "Equals", "StringList")))
+	check.Equal(t, []string{"/p/list"}, k.below(filter("Type", "Equals", "StringList")))
 	k.label("/p/a", 1, "l")
 	k.again("/p/a", "v2")
 	out, err := k.GetParametersByPath(k.ctx, filter("Label", "Equals", "l"))
-	require.NoError(t, err)
-	require.Len(t, out.Parameters, 1)
-	require.EqualValues(t, 1, out.Parameters[0].Version, "the version that has the label")
+	check.NoError(t, err)
+	check.Len(t, out.Parameters, 1)
+	check.EqualValues(t, 1, out.Parameters[0].Version, "the version that has the label")
 	for _, key := range []string{"Name", "Path", "Tier", "DataType", "tag:x", "Foo"} {
 		_, err := k.GetParametersByPath(k.ctx, filter(key, "", "x"))
 		k.fails(fault.InvalidFilterKey, err, key)
@@ -471,7 +469,7 @@ func (k *k) described(filters ...parameter.ParameterStringFilter) []string {
 	out := []string{}
 	for {
 		got, err := k.DescribeParameters(k.ctx, req)
-		require.NoError(k.t, err)
+		check.NoError(k.t, err)
 		for _, p := range got.Parameters {
 			out = append(out, p.Name)
 		}
@@ -517,7 +515,7 @@ func describing(t T, s Subject) {
 		{"", []parameter.ParameterStringFilter{f("tag:env", "", "dev"), f("Type", "", "StringList")}},
 		{"/a/b/x /a/tan /adv list tango", []parameter.ParameterStringFilter{f("DataType", "", "text")}},
 	} {
-		require.Equal(t, c.want, strings.Join(k.described(c.fs...), " "), c.fs)
+		check.Equal(t, c.want, strings.Join(k.described(c.fs...), " "), c.fs)
 	}
 	refused := func(code fault.Code, req parameter.DescribeParametersRequest) {
 		t.Helper()
@@ -530,8 +528,8 @@ func describing(t T, s Subject) {
 	refused(fault.Validation, parameter.DescribeParametersRequest{MaxResults: 51})
 	refused(fault.Validation, parameter.DescribeParametersRequest{Filters: []parameter.ParametersFilter{{Key: "Name", Values: []string{"x"}}}, ParameterFilters: []parameter.ParameterStringFilter{f("Name", "", "x")}})
 	old, err := k.DescribeParameters(k.ctx, parameter.DescribeParametersRequest{Filters: []parameter.ParametersFilter{{Key: "Name", Values: []string{"/a/"}}}})
-	require.NoError(t, err)
-	require.Len(t, old.Parameters, 2)
+	check.NoError(t, err)
+	check.Len(t, old.Parameters, 2)
 }
 
 func history(t T, s Subject) {
@@ -547,7 +545,7 @@ func history(t T, s Subject) {
 	req := parameter.GetParameterHistoryRequest{Name: "a", MaxResults: 3}
 	for {
 		out, err := k.GetParameterHistory(k.ctx, req)
-		require.NoError(t, err)
+		check.NoError(t, err)
 		for _, h := range out.Parameters {
 			got = append(got, fmt.Sprintf("%d%s%s%s%v", h.Version, h.Value, h.Type, h.Tier, h.Labels))
 		}
@@ -555,10 +553,10 @@ func history(t T, s Subject) {
 			break
 		}
 	}
-	require.Len(t, got, 7)
-	require.Equal(t, "1v1StringStandard[]", got[0])
-	require.Equal(t, "3v3StringStandard[three]", got[2])
-	require.Equal(t, "7v7StringStandard[]", got[6])
+	check.Len(t, got, 7)
+	check.Equal(t, "1v1StringStandard[]", got[0])
+	check.Equal(t, "3v3StringStandard[three]", got[2])
+	check.Equal(t, "7v7StringStandard[]", got[6])
 	_, err := k.GetParameterHistory(k.ctx, parameter.GetParameterHistoryRequest{Name: "a", MaxResults: 51})
 	k.fails(fault.Validation, err)
 	_, err = k.GetParameterHistory(k.ctx, parameter.GetParameterHistoryRequest{Name: "b"})
@@ -578,35 +576,35 @@ func decryption(t T, s Subject) {
 	k.secure("s", "hunter2hunter2")
 	k.put(request("p", "plain"))
 	p := k.get("s")
-	require.Equal(t, "hunter2hunter2", p.Value.Reveal())
-	require.True(t, p.Value.IsSecret())
-	require.NotContains(t, fmt.Sprintf("%v %+v %#v", p, p, p), "hunter2")
+	check.Equal(t, "hunter2hunter2", p.Value.Reveal())
+	check.True(t, p.Value.IsSecret())
+	check.NotContains(t, fmt.Sprintf("%v %+v %#v", p, p, p), "hunter2")
 	out, err := k.GetParameter(k.ctx, parameter.GetParameterRequest{Name: "s"})
-	require.NoError(t, err)
-	require.NotEqual(t, "hunter2hunter2", out.Parameter.Value.Reveal())
-	require.NotEmpty(t, out.Parameter.Value.Reveal())
+	check.NoError(t, err)
+	check.NotEqual(t, "hunter2hunter2", out.Parameter.Value.Reveal())
+	check.NotEmpty(t, out.Parameter.Value.Reveal())
 	for _, d := range []bool{true, false} {
 		out, err := k.GetParameter(k.ctx, parameter.GetParameterRequest{Name: "p", WithDecryption: d})
-		require.NoError(t, err)
-		require.Equal(t, "plain", out.Parameter.Value.Reveal())
+		check.NoError(t, err)
+		check.Equal(t, "plain", out.Parameter.Value.Reveal())
 	}
 	for p, err := range parameter.ByPath(k.ctx, k.Store, parameter.GetParametersByPathRequest{Path: "/", WithDecryption: true}) {
-		require.NoError(t, err)
-		require.Contains(t, "hunter2hunter2 plain", p.Value.Reveal())
+		check.NoError(t, err)
+		check.Contains(t, "hunter2hunter2 plain", p.Value.Reveal())
 	}
 	h, err := k.GetParameterHistory(k.ctx, parameter.GetParameterHistoryRequest{Name: "s", WithDecryption: true})
-	require.NoError(t, err)
-	require.Equal(t, "hunter2hunter2", h.Parameters[0].Value.Reveal())
+	check.NoError(t, err)
+	check.Equal(t, "hunter2hunter2", h.Parameters[0].Value.Reveal())
 }
 
 func onlyValues(t T, s Subject) {
 	k := of(t, s)
 	k.secure("s", "hunter2hunter2")
 	out, err := k.DescribeParameters(k.ctx, parameter.DescribeParametersRequest{ParameterFilters: []parameter.ParameterStringFilter{{Key: "KeyId", Values: []string{"alias/aws/ssm"}}}})
-	require.NoError(t, err)
-	require.Len(t, out.Parameters, 1)
-	require.Equal(t, "alias/aws/ssm", out.Parameters[0].KeyID, "the default key (S27)")
-	require.NotContains(t, fmt.Sprintf("%+v", out), "hunter2")
+	check.NoError(t, err)
+	check.Len(t, out.Parameters, 1)
+	check.Equal(t, "alias/aws/ssm", out.Parameters[0].KeyID, "the default key (S27)")
+	check.NotContains(t, fmt.Sprintf("%+v", out), "hunter2")
 }
 
 func policies(t T, s Subject) {
@@ -620,8 +618,8 @@ func policies(t T, s Subject) {
 	const notice = `{"Type":"ExpirationNotification","Version":"1.0","Attributes":{"Before":"15","Unit":"Days"}}`
 	const idle = `{"Type":"NoChangeNotification","Version":"1.0","Attributes":{"After":"60","Unit":"Hours"}}`
 	k.refuses(fault.Validation, with("a", "["+idle+"]", parameter.Standard))
-	require.Equal(t, parameter.Advanced, k.put(with("a", "["+expires+","+notice+","+idle+"]", parameter.Advanced)).Tier)
-	require.Equal(t, parameter.Advanced, k.put(with("i", "["+idle+"]", parameter.IntelligentTiering)).Tier)
+	check.Equal(t, parameter.Advanced, k.put(with("a", "["+expires+","+notice+","+idle+"]", parameter.Advanced)).Tier)
+	check.Equal(t, parameter.Advanced, k.put(with("i", "["+idle+"]", parameter.IntelligentTiering)).Tier)
 	k.refuses(parameter.CodeIncompatiblePolicy, with("b", "["+expires+","+expires+"]", parameter.Advanced))
 	k.refuses(parameter.CodePolicyType, with("b", `[{"Type":"Explode","Version":"1.0","Attributes":{}}]`, parameter.Advanced))
 	for _, bad := range []string{`{"Timestamp":"tomorrow"}`, `{}`, `{"When":"2199-12-31T21:34:33.000Z"}`} {
@@ -633,19 +631,19 @@ func policies(t T, s Subject) {
 	k.refuses(parameter.CodePoliciesLimit, with("b", "["+strings.Repeat(idle+",", 10)+idle+"]", parameter.Advanced))
 	count := func() int {
 		out, err := k.DescribeParameters(k.ctx, parameter.DescribeParametersRequest{ParameterFilters: []parameter.ParameterStringFilter{{Key: "Name", Values: []string{"a"}}}})
-		require.NoError(t, err)
+		check.NoError(t, err)
 		return len(out.Parameters[0].Policies)
 	}
-	require.Equal(t, 3, count())
+	check.Equal(t, 3, count())
 	k.again("a", "w")
-	require.Equal(t, 3, count(), "a new value leaves them")
+	check.Equal(t, 3, count(), "a new value leaves them")
 	r := with("a", "["+idle+"]", "")
 	r.Overwrite = true
 	k.put(r)
-	require.Equal(t, 1, count(), "new ones replace all")
+	check.Equal(t, 1, count(), "new ones replace all")
 	r.Policies = "[{}]"
 	k.put(r)
-	require.Equal(t, 0, count())
+	check.Equal(t, 0, count())
 }
 
 func tagsAndOverwrite(t T, s Subject) {
@@ -660,15 +658,15 @@ func dropping(t T, s Subject) {
 	k := of(t, s)
 	k.put(request("a", "v1"))
 	for i := 2; i <= 101; i++ {
-		require.EqualValues(t, i, k.again("a", fmt.Sprint("v", i)))
+		check.EqualValues(t, i, k.again("a", fmt.Sprint("v", i)))
 	}
 	k.missing(parameter.CodeVersionNotFound, "a:1")
-	require.Equal(t, "v2", k.get("a:2").Value.Reveal())
+	check.Equal(t, "v2", k.get("a:2").Value.Reveal())
 	k.label("a", 2, "keep")
 	k.refuses(parameter.CodeMaxVersion, parameter.PutParameterRequest{Name: "a", Value: parameter.Text("x"), Overwrite: true})
-	require.Equal(t, "v101", k.get("a").Value.Reveal())
+	check.Equal(t, "v101", k.get("a").Value.Reveal())
 	k.label("a", 101, "keep")
-	require.EqualValues(t, 102, k.again("a", "v102"))
+	check.EqualValues(t, 102, k.again("a", "v102"))
 	k.missing(parameter.CodeVersionNotFound, "a:2")
 }
 
@@ -683,14 +681,14 @@ func pages(t T, s Subject) {
 	var got []string
 	for {
 		out, err := k.GetParametersByPath(k.ctx, req)
-		require.NoError(t, err)
-		require.LessOrEqual(t, len(out.Parameters), 7)
+		check.NoError(t, err)
+		check.LessOrEqual(t, len(out.Parameters), 7)
 		got = append(got, nameList(out.Parameters)...)
 		if len(got) < 20 {
 			k.again(want[3], "w")
 			k.put(request(fmt.Sprintf("/p/%02d-%d", len(got)-1, len(got)), "new"))
 			_, err := k.DeleteParameter(k.ctx, parameter.DeleteParameterRequest{Name: fmt.Sprintf("/p/%02d-%d", len(got)-1, len(got))})
-			require.NoError(t, err)
+			check.NoError(t, err)
 		}
 		if out.NextToken == "" {
 			break
@@ -702,5 +700,5 @@ func pages(t T, s Subject) {
 		req.NextToken = out.NextToken
 	}
 	slices.Sort(got)
-	require.Equal(t, want, got, "writes between pages lose and repeat nothing")
+	check.Equal(t, want, got, "writes between pages lose and repeat nothing")
 }
