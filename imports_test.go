@@ -129,6 +129,7 @@ var table = map[string]row{
 
 	"action":               {floor: services},
 	"action/inventory":     {floor: services, also: []string{"action", "inventory/gather"}},
+	"action/download":      {floor: services, also: []string{"action"}},
 	"action/patchbaseline": {floor: services, also: []string{"action", "action/download"}},
 	"action/*":             {floor: services, also: []string{"action"}},
 	"inventory/gather":     {floor: services, also: []string{"action"}},
