@@ -137,6 +137,10 @@ func TestReplayFindsWhatWasChanged(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(want), string(got))
 
+	later := slices.Clone(h)
+	later[1].Decision = "2:of another form"
+	require.NoError(t, rb.Replay(fresh.Clone(), later), "what another release wrote down is not compared")
+
 	for name, change := range map[string]func(h []automation.Entry){
 		"an answer": func(h []automation.Entry) {
 			r := *h[1].Event.Result
@@ -144,7 +148,7 @@ func TestReplayFindsWhatWasChanged(t *testing.T) {
 			h[1].Event.Result = &r
 		},
 		"a time":      func(h []automation.Entry) { h[1].At = h[1].At.Add(time.Second) },
-		"a decision":  func(h []automation.Entry) { h[2].Decision = "0000000000000000" },
+		"a decision":  func(h []automation.Entry) { h[2].Decision = "1:0000000000000000" },
 		"the outcome": func(h []automation.Entry) { r := *h[2].Event.Result; r.Failure = nil; h[2].Event.Result = &r },
 	} {
 		bad := slices.Clone(h)

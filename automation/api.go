@@ -260,9 +260,14 @@ func (s *Service) tell(ctx context.Context, op, action, id, what string, ev Even
 	}))
 }
 
-// Signal sends a signal (A16). What could not be taken as things stand is refused; the owner decides when it gets there. By is the caller.
+// Signal sends a signal (A16). What could not be taken as things stand is refused; the owner decides when it gets there.
+// By and As are those of the caller, whatever sig says.
 func (s *Service) Signal(ctx context.Context, id string, sig Signal) error {
-	sig.By = access.From(ctx).Name
+	p := access.From(ctx)
+	sig.By, sig.As = p.Name, nil
+	if s.cfg.Names != nil {
+		sig.As = s.cfg.Names(p)
+	}
 	return s.tell(ctx, "automation.Signal", actionSignal, id, "signal", Event{Signal: &sig})
 }
 

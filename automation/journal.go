@@ -52,7 +52,10 @@ type piece struct {
 	Data []byte `json:"data"`
 }
 
-const pieceSize = 120 << 10
+const (
+	pieceSize    = 120 << 10
+	mostSnapshot = 3 << 20 // what is larger would not fit into a transaction with the rest
+)
 
 // letter is an event that somebody else than the owner has for an execution.
 type letter struct {
@@ -313,7 +316,11 @@ func (s *Service) prepare(l *live, j job) (*change, error) {
 		if c.state, err = x.Encode(); err != nil {
 			return nil, err
 		}
-		c.head.Snap, c.head.Pieces = c.head.Seq, (len(c.state)+pieceSize-1)/pieceSize
+		if len(c.state) > mostSnapshot { // the history alone will do
+			c.state = nil
+		} else {
+			c.head.Snap, c.head.Pieces = c.head.Seq, (len(c.state)+pieceSize-1)/pieceSize
+		}
 	}
 	c.events = happened(l, before, was, now)
 	return c, nil

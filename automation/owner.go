@@ -325,7 +325,7 @@ func (o *owner) nudge() {
 // The most that one transaction holds.
 const (
 	mostChanges = 100
-	mostBytes   = 3 << 20
+	mostBytes   = 2 << 20
 )
 
 // apply lets events happen, makes them durable and does what they lead to: those of different executions in one transaction, those of one in their order. When a

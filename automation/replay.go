@@ -3,6 +3,7 @@ package automation
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
@@ -24,27 +25,39 @@ func (rb *Runbook) Record(x *Execution, ev Event, now time.Time) (Entry, []Effec
 	return Entry{At: now, Event: ev, Decision: decision(x, out)}, out, err
 }
 
-// decision is a digest of what a step of the engine came to: the effects, how the execution stands, its newest step, and the variables.
+// decisionForm is in front of every decision: one of another form is not compared, so that a later release can read the histories of this one.
+const decisionForm = "1:"
+
+// decision is a digest of what a step of the engine came to: the effects, how the execution stands, its newest step, the variables. It is made of words and values
+// alone, not of how this release lays out its structures.
 func decision(x *Execution, out []Effect) string {
-	d := struct {
-		Effects []Effect
-		Status  Status
-		Current int
-		Steps   int
-		Next    string
-		Last    *Step
-		Vars    map[string]any
-		Outputs map[string]any
-	}{out, x.Status, x.Current, len(x.Steps), x.NextStep, nil, x.Variables, x.Outputs}
-	if n := len(x.Steps); n > 0 {
-		d.Last = &x.Steps[n-1]
+	words := make([]any, 0, 8+4*len(out))
+	for i := range out {
+		e := &out[i]
+		words = append(words, string(e.Kind), e.Step, e.Attempt, e.Look, e.Token)
+		if e.Child != nil {
+			words = append(words, e.Child.ID, len(e.Child.Parameters))
+		}
 	}
-	b, err := encode(d)
+	words = append(words, string(x.Status), x.Current, len(x.Steps), x.NextStep, some(x.Variables), some(x.Outputs))
+	if n := len(x.Steps); n > 0 {
+		s := &x.Steps[n-1]
+		words = append(words, s.Name, string(s.Status), s.Attempt, s.Start.UnixNano(), some(s.Inputs), some(s.Outputs))
+	}
+	b, err := encode(words)
 	if err != nil {
 		return ""
 	}
 	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:8])
+	return decisionForm + hex.EncodeToString(h[:8])
+}
+
+// some is a map, or nothing where it is empty: what was stored does not tell the two apart.
+func some(m map[string]any) any {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 // Replay applies a history to an execution as it was when it was new, and returns it as it was at the end. It changes x. The first decision that differs from the
@@ -56,7 +69,7 @@ func (rb *Runbook) Replay(x *Execution, history []Entry) error {
 		if err != nil {
 			return fault.New("automation.Replay", fault.DataCorrupt, "entry %d of the history is refused: %s", i+1, fault.MessageOf(err))
 		}
-		if e.Decision != "" && e.Decision != decision(x, out) {
+		if strings.HasPrefix(e.Decision, decisionForm) && e.Decision != decision(x, out) {
 			return fault.New("automation.Replay", fault.DataCorrupt, "entry %d of the history was decided otherwise", i+1)
 		}
 	}

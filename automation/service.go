@@ -82,6 +82,9 @@ type Config struct {
 	// Ask tells approvers that they are asked; nil tells nobody. It may be called again for the same Token.
 	Ask func(ctx context.Context, tenant string, x *Execution, e Effect)
 
+	// Names gives the other names of a caller by which an approver may be meant: an ARN, roles, groups. nil: only its name.
+	Names func(p access.Principal) []string
+
 	Concurrency int // executions that this process runs at once, those that wait for people and children apart; 0 is 100 (A21)
 	Snapshot    int // events between two snapshots of an execution; 0 is 64
 	Now         func() time.Time

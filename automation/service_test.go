@@ -91,7 +91,7 @@ func TestServiceRunsAndIsReadBack(t *testing.T) {
 		x, _, err := s.Get(ann, id)
 		require.NoError(t, err)
 		require.Equal(t, automation.Waiting, x.Status)
-		require.Equal(t, fault.AccessDenied, fault.CodeOf(s.Signal(access.With(ann, access.Principal{Name: "eve"}), id, automation.Signal{Type: automation.Approve})))
+		require.Equal(t, fault.AccessDenied, fault.CodeOf(s.Signal(access.With(ann, access.Principal{Name: "eve"}), id, automation.Signal{Type: automation.Approve, By: "ann", As: []string{"ann"}})), "nobody speaks in another one's name")
 		require.Equal(t, automation.InvalidSignal, fault.CodeOf(s.Signal(ann, id, automation.Signal{Type: automation.Resume})))
 		require.Equal(t, automation.ExecutionNotFound, fault.CodeOf(s.Signal(ann, "nope", automation.Signal{Type: automation.Resume})))
 		require.NoError(t, s.Signal(ann, id, automation.Signal{Type: automation.Approve, By: "forged"}))
@@ -439,5 +439,32 @@ func TestTargetsOfAnExecution(t *testing.T) {
 		for _, c := range list {
 			require.Equal(t, automation.Cancelled, c.Status)
 		}
+	})
+}
+
+// TestStatesThatAreTooLargeForSnapshots runs a loop whose script makes the state larger than a transaction may be: the history does without snapshots.
+func TestStatesThatAreTooLargeForSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		script := strings.Repeat("# nothing\\n", 5000)
+		var items []string
+		for i := range 100 {
+			items = append(items, fmt.Sprintf("%q", fmt.Sprint(i)))
+		}
+		st.docs["Heavy"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"l","action":"aws:loop","inputs":{"Iterators":[` + strings.Join(items, ",") + `],"Steps":[{"name":"a","action":"aws:executeScript","inputs":{"Runtime":"python3.11","Handler":"h","Script":"` + script + `"}}]}}]}`
+		st.acts["aws:executeScript"] = automation.Action{Run: func(context.Context, automation.Call) (any, error) { return nil, nil }}
+		s, end := st.plane("one", true)
+		id, err := s.Start(ann, automation.Request{DocumentName: "Heavy"})
+		require.NoError(t, err)
+		x, err := s.Wait(ann, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Success, x.Status)
+		require.Len(t, x.Steps, 101)
+		end()
+		s, end = st.plane("two", true)
+		defer end()
+		_, h, err := s.History(ann, id)
+		require.NoError(t, err)
+		require.Len(t, h, 102)
 	})
 }

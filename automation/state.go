@@ -74,7 +74,7 @@ type Limits struct {
 	Depth      int           `json:"depth,omitempty"`      // of executions in executions: 5
 	Steps      int           `json:"steps,omitempty"`      // that one execution runs: 100,000
 	Payload    int           `json:"payload,omitempty"`    // bytes of an answer of aws:executeScript: 102,400 (aws:invokeLambdaFunction: twice as much)
-	Targets    int           `json:"targets,omitempty"`    // children of one step or execution: 50,000
+	Targets    int           `json:"targets,omitempty"`    // children of one step or execution: 10,000
 	Poll       time.Duration `json:"poll,omitempty"`       // between two looks of aws:waitForAwsResourceProperty: 5 s at first, doubling up to 12 times as much
 	Cancel     time.Duration `json:"cancel,omitempty"`     // of an onCancel workflow: 2 minutes (A2)
 }
@@ -90,7 +90,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Depth, 5)
 	def(&l.Steps, 100_000)
 	def(&l.Payload, 102_400)
-	def(&l.Targets, 50_000)
+	def(&l.Targets, 10_000)
 	if l.Poll <= 0 {
 		l.Poll = 5 * time.Second
 	}
