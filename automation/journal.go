@@ -312,7 +312,7 @@ func (s *Service) prepare(l *live, j job) (*change, error) {
 	c.head.shown(x)
 	c.head.Seq++
 	c.head.Chain = chain(l.head.Chain, c.entry)
-	if x.Status.Done() || c.head.Seq-c.head.Snap >= uint64(s.cfg.Snapshot) {
+	if x.Status.Done() || (c.head.Seq-c.head.Snap)%uint64(s.cfg.Snapshot) == 0 {
 		if c.state, err = x.Encode(); err != nil {
 			return nil, err
 		}

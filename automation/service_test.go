@@ -448,7 +448,7 @@ func TestStatesThatAreTooLargeForSnapshots(t *testing.T) {
 		st := newSite(t)
 		script := strings.Repeat("# nothing\\n", 5000)
 		var items []string
-		for i := range 100 {
+		for i := range 70 {
 			items = append(items, fmt.Sprintf("%q", fmt.Sprint(i)))
 		}
 		st.docs["Heavy"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"l","action":"aws:loop","inputs":{"Iterators":[` + strings.Join(items, ",") + `],"Steps":[{"name":"a","action":"aws:executeScript","inputs":{"Runtime":"python3.11","Handler":"h","Script":"` + script + `"}}]}}]}`
@@ -459,12 +459,12 @@ func TestStatesThatAreTooLargeForSnapshots(t *testing.T) {
 		x, err := s.Wait(ann, id)
 		require.NoError(t, err)
 		require.Equal(t, automation.Success, x.Status)
-		require.Len(t, x.Steps, 101)
+		require.Len(t, x.Steps, 71)
 		end()
 		s, end = st.plane("two", true)
 		defer end()
 		_, h, err := s.History(ann, id)
 		require.NoError(t, err)
-		require.Len(t, h, 102)
+		require.Len(t, h, 72)
 	})
 }
