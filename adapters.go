@@ -14,6 +14,7 @@ import (
 	"github.com/fleetwright/fleetwright/inventory"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/patch"
+	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/target"
 )
 
@@ -143,4 +144,14 @@ func shorten(s string, most int) string {
 		return string(r[:most])
 	}
 	return s
+}
+
+// gone removes what the services show of a node that is deregistered, in the same transaction.
+func (f *Fleet) gone(ctx context.Context, tx store.Tx, tenant, id string) error {
+	for _, forget := range []func(context.Context, store.Tx, string, string) error{f.Inventory.ForgetNode, f.Patches.ForgetNode, f.Compliance.ForgetNode} {
+		if err := forget(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -136,7 +136,7 @@ func New(cfg Config) (*Fleet, error) {
 	f.Audit = audit.New(audit.Config{Store: cfg.Store, Codec: cfg.Codec, Writer: cfg.Name, Now: cfg.Now, Authorize: cfg.Authorizer, Log: cfg.Log,
 		Signer: f.keys.signAudit, Verifier: f.keys.verifyAudit})
 	var err error
-	f.Nodes, err = node.New(node.Config{Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Controller: f.keys.public,
+	f.Nodes, err = node.New(node.Config{Gone: f.gone, Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Controller: f.keys.public,
 		LostAfter: cfg.LostAfter, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 	if err != nil {
 		return nil, fault.Wrap(op, err)

@@ -543,3 +543,27 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 	_, err = compliance.New(compliance.Config{Store: memstore.New()})
 	require.Equal(t, fault.Validation, fault.CodeOf(err))
 }
+
+func TestAForgottenNodeIsInNoListAndKeepsItsHistory(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(1, "Patch", "a=HIGH")
+	w.put(1, "Custom:X", "b=LOW")
+	w.put(2, "Patch", "a=HIGH")
+	require.NoError(t, w.store.Update(t.Context(), func(ctx context.Context, tx store.Tx) error { return w.ForgetNode(ctx, tx, "default", node(1)) }))
+	require.Empty(t, w.list(1))
+	r, err := w.ListResourceComplianceSummaries(t.Context(), compliance.ListRequest{})
+	require.NoError(t, err)
+	require.Len(t, r.ResourceComplianceSummaryItems, 1)
+	was, err := w.At(t.Context(), node(1), "Patch", w.now)
+	require.NoError(t, err)
+	require.Equal(t, compliance.NonCompliant, was.Summary.Status)
+
+	// Should it come back under its id, the history goes on.
+	w.put(1, "Patch", "c+LOW")
+	n, err := w.Verify(t.Context(), node(1), "Patch")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	was, err = w.At(t.Context(), node(1), "Patch", w.now)
+	require.NoError(t, err)
+	require.Len(t, was.Items, 1)
+}

@@ -35,8 +35,8 @@ type entry struct {
 	Hash      []byte              `json:"hash"`              // SHA-256 of the JSON of this record with all of Put and without Hash and Parts
 }
 
-// difference fills in what changed from old to new, both in the order of their ids.
-func (e *entry) difference(old, items []item) {
+// difference fills in what changed from old to new, both in the order of their ids; all of new when the type is fresh on the node.
+func (e *entry) difference(old, items []item, fresh bool) {
 	for i, j := 0, 0; i < len(old) || j < len(items); {
 		switch {
 		case j == len(items) || i < len(old) && old[i].ID < items[j].ID:
@@ -52,7 +52,7 @@ func (e *entry) difference(old, items []item) {
 			i, j = i+1, j+1
 		}
 	}
-	if e.Seq%SnapshotEvery == 1 {
+	if e.Seq%SnapshotEvery == 1 || fresh {
 		e.Whole, e.Put, e.Removed = true, items, nil
 	}
 	e.Same = !e.Whole && len(e.Put) == 0 && len(e.Removed) == 0
@@ -106,6 +106,21 @@ func (s *Service) append(ctx context.Context, tx store.Tx, tenant, node, kind st
 	}
 	h.Seq, h.Last = e.Seq, e.Hash
 	return nil
+}
+
+// tail returns the number and hash of the newest record of a history that outlived its node's lists; zero when there is none.
+func (s *Service) tail(ctx context.Context, r store.Reader, tenant, node, kind string) (seq uint64, hash []byte, err error) {
+	space := historyKey(tenant, node, kind)
+	rng := space.Range()
+	rng.Reverse, rng.Limit = true, 1
+	for e, err := range s.history.Scan(ctx, r, rng) {
+		if err != nil {
+			return 0, nil, err
+		}
+		first, err := s.history.Get(ctx, r, space.Uint(e.Value.Seq).Uint(0))
+		return first.Seq, first.Hash, err
+	}
+	return 0, nil, nil
 }
 
 func split(items []item) (parts [][]item, err error) {

@@ -88,6 +88,9 @@ func (s *Service) put(ctx context.Context, op, tenant string, tags map[string]st
 			if err := s.room(ctx, tx, op, tenant, req); err != nil {
 				return err
 			}
+			if h.Seq, h.Last, err = s.tail(ctx, tx, tenant, req.ResourceID, req.ComplianceType); err != nil {
+				return err
+			}
 		} else if req.ExecutionSummary.ExecutionTime.Before(h.Summary.ExecutionSummary.ExecutionTime) {
 			return nil
 		}
@@ -107,7 +110,7 @@ func (s *Service) put(ctx context.Context, op, tenant string, tags map[string]st
 			}
 			h.Count, h.Hash = len(items), req.ItemContentHash
 			h.Summary, h.Worst = summarize(req.ResourceID, req.ComplianceType, items)
-			e.difference(old, items)
+			e.difference(old, items, fresh)
 		}
 		h.Summary.ExecutionSummary = req.ExecutionSummary // C4
 		e.Summary = h.Summary
@@ -262,6 +265,27 @@ func summarize(node, kind string, items []item) (out ResourceSummaryItem, worst 
 		}
 	}
 	return out, worst
+}
+
+// ForgetNode takes a node out of all lists in the caller's transaction, such as that which removes the node. Its history stays: what was so on 1 March is not changed by the end of the machine. It asks nobody
+// and records nothing.
+func (s *Service) ForgetNode(ctx context.Context, tx store.Tx, tenant, node string) error {
+	var keys [][]byte
+	for e, err := range s.heads.Scan(ctx, tx, nodeKey(tenant, node).Range()) {
+		if err != nil {
+			return err
+		}
+		keys = append(keys, e.Key)
+		for i := range e.Value.Chunks {
+			keys = append(keys, chunkKey(tenant, node, e.Value.Summary.ComplianceType, i))
+		}
+	}
+	for _, k := range keys {
+		if err := tx.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Remove forgets all that is kept of a node, its history too, as when it is deregistered; it is for the host, and asks no authorizer. It may be called again after an error.

@@ -188,7 +188,7 @@ func (s *Service) ListTags(ctx context.Context, id string) (tags map[string]stri
 	return n.Tags, nil
 }
 
-// Deregister removes a node: its keys are forgotten, so that nothing is taken from it and nothing sent to it any more. Its history elsewhere stays. It asks for
+// Deregister removes a node: its keys are forgotten, so that nothing is taken from it and nothing sent to it any more. Config.Gone says what goes with it; history stays. It asks for
 // ssm:DeregisterManagedInstance on the node. Errors: InvalidInstanceId.
 func (s *Service) Deregister(ctx context.Context, id string) (err error) {
 	c, _, err := s.load(ctx, "node.Deregister", "ssm:DeregisterManagedInstance", id)
@@ -216,6 +216,11 @@ func (s *Service) Deregister(ctx context.Context, id string) (err error) {
 		}
 		if err := s.index(tx, id, nil, append(tagPrefixes(tenant, n.Tags), allIndex(tenant))); err != nil {
 			return err
+		}
+		if s.cfg.Gone != nil {
+			if err := s.cfg.Gone(ctx, tx, tenant, id); err != nil {
+				return err
+			}
 		}
 		return c.record(ctx, tx, map[string]string{"node": id})
 	})

@@ -26,6 +26,9 @@ type Config struct {
 	// Controller returns the control plane's public keys for a tenant and their epoch, which a new node pins. It is never called within a transaction.
 	Controller func(ctx context.Context, tenant string) (keys message.Peer, epoch uint64, err error)
 
+	// Gone is called in the transaction that removes a node, so that what others keep of it goes with it; nil keeps all. Its error keeps the node. Like every function of a transaction it may run several times.
+	Gone func(ctx context.Context, tx store.Tx, tenant, id string) error
+
 	LostAfter     time.Duration // silence after which a node is ConnectionLost; 0 is 5 min, AWS's
 	InactiveAfter time.Duration // silence after which it is Inactive; 0 is 30 days
 	Checkpoint    time.Duration // how often Run writes presence; 0 is 30 s. A crash makes LastPing older by at most that

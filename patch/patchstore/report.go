@@ -448,31 +448,34 @@ func (s *Service) History(ctx context.Context, node string, from, to time.Time) 
 	return out, err
 }
 
-// Remove forgets all that is kept of a node, as when it is deregistered. It is for the host and asks no authorizer.
+// Remove forgets all that is kept of a node. It is for the host and asks no authorizer.
 func (s *Service) Remove(ctx context.Context, tenant, node string) error {
 	c := &call{s: s, op: "patchstore.Remove", tenant: tenant}
-	return c.update(ctx, func(ctx context.Context, tx store.Tx) error {
-		was, err := s.states.Get(ctx, tx, stateKey(tenant, node))
-		if err != nil && !notFound(err) {
-			return err
-		}
-		keys := [][]byte{stateKey(tenant, node)}
-		if was.PatchGroup != "" {
-			keys = append(keys, inGroup(tenant, was.PatchGroup).Str(node))
-		}
-		for _, k := range []key.K{patchesKey(tenant, node), historyOf(tenant, node)} {
-			for it, err := range tx.Scan(ctx, k.Range()) {
-				if err != nil {
-					return err
-				}
-				keys = append(keys, slices.Clone(it.Key))
-			}
-		}
-		for _, k := range keys {
-			if err := tx.Delete(k); err != nil {
+	return c.update(ctx, func(ctx context.Context, tx store.Tx) error { return s.ForgetNode(ctx, tx, tenant, node) })
+}
+
+// ForgetNode forgets all that is kept of a node in the caller's transaction, such as that which removes the node. It asks nobody and records nothing.
+func (s *Service) ForgetNode(ctx context.Context, tx store.Tx, tenant, node string) error {
+	was, err := s.states.Get(ctx, tx, stateKey(tenant, node))
+	if err != nil && !notFound(err) {
+		return err
+	}
+	keys := [][]byte{stateKey(tenant, node)}
+	if was.PatchGroup != "" {
+		keys = append(keys, inGroup(tenant, was.PatchGroup).Str(node))
+	}
+	for _, k := range []key.K{patchesKey(tenant, node), historyOf(tenant, node)} {
+		for it, err := range tx.Scan(ctx, k.Range()) {
+			if err != nil {
 				return err
 			}
+			keys = append(keys, slices.Clone(it.Key))
 		}
-		return nil
-	})
+	}
+	for _, k := range keys {
+		if err := tx.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
