@@ -12,7 +12,7 @@ import (
 // aws:downloadContent and aws:softwareInventory. Those
 // of more take the place of a built-in of the same name, or are added. Hosts that want other options of a built-in put it together themselves with action.NewSet.
 func Actions(more ...action.Action) (action.Set, error) {
-	set, err := action.NewSet(shell.New(nil), shell.NewPowerShell(nil), rundocument.New(nil), download.New(nil), softwareinventory.New(softwareinventory.Options{}))
+	set, err := action.NewSet(shell.New(nil), shell.NewPowerShell(nil), rundocument.New(nil), download.New(nil), softwareinventory.New(softwareinventory.Options{Instance: true}))
 	if err != nil {
 		return set, err
 	}
