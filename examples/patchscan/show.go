@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -93,6 +94,10 @@ func reason(p *patch.Patch, x *patch.Explanation, offered newer) string {
 		}
 		if p.LivePatched {
 			add("covered by live patches")
+		}
+		if offered.Offered != "" && offered.Offered != p.Wanted {
+			add(offered.Offered + " is newer, but not approved")
+			add(refuser(x))
 		}
 		if p.BlockedBy != "" {
 			add("needs " + p.BlockedBy + ", which is rejected")
@@ -232,7 +237,7 @@ func (v *view) summary() error {
 	}
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "packages: %s\n", strings.Join(parts, ", "))
-	if n := c.CriticalNonCompliant + c.SecurityNonCompliant + c.OtherNonCompliant; n > 0 {
+	if c.CriticalNonCompliant+c.SecurityNonCompliant > 0 { // they overlap
 		fmt.Fprintf(b, "non-compliant: %d critical, %d security, %d other\n", c.CriticalNonCompliant, c.SecurityNonCompliant, c.OtherNonCompliant)
 	}
 	unasked := 0
@@ -333,12 +338,14 @@ func (s *scan) print(x any) error {
 // table prints aligned columns, and nothing at all without rows. Everything in it is made printable: names are others' words.
 type table struct {
 	out  io.Writer
+	text *bytes.Buffer
 	w    *tabwriter.Writer
 	head string
 }
 
 func newTable(out io.Writer, head ...string) *table {
-	return &table{out: out, w: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), head: strings.Join(head, "\t")}
+	text := &bytes.Buffer{}
+	return &table{out: out, text: text, w: tabwriter.NewWriter(text, 0, 0, 2, ' ', 0), head: strings.Join(head, "\t")}
 }
 
 func (t *table) row(cells ...string) {
@@ -362,6 +369,10 @@ func (t *table) end() error {
 	if err := t.w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(t.out)
+	var b strings.Builder
+	for line := range strings.Lines(t.text.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	_, err := fmt.Fprintln(t.out, b.String())
 	return err
 }
