@@ -1,0 +1,94 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/fleetwright/fleetwright/automation"
+	"github.com/fleetwright/fleetwright/fault"
+)
+
+// Options are what can be said of the actions. The zero value is AWS's way.
+type Options struct {
+	Poll     time.Duration // the first pause before what was begun is looked at again; 0 is 3 s
+	PollMost time.Duration // pauses double up to this; 0 is 30 s
+	Tags     int           // most tags that a stack is given; 0 is 10, as the pages of aws:createStack say
+}
+
+// actions has what all of them need.
+type actions struct {
+	caller Caller
+	o      Options
+}
+
+// Actions returns the actions, by name, for automation.Config.Actions.
+//
+// Those that may be repeated after a crash are the ones that only read (aws:assertAwsResourceProperty, aws:waitForAwsResourceProperty: whatever API they name is made to
+// be asked many times), that set a state (aws:changeInstanceState, aws:createTags, aws:deleteStack), and that send an idempotency token (aws:copyImage,
+// aws:createStack, aws:updateStack, aws:runInstances, aws:executeStateMachine). aws:executeAwsApi, aws:createImage, aws:deleteImage and
+// aws:invokeLambdaFunction have nothing of the kind: such a step is Interrupted.
+func Actions(caller Caller, o *Options) map[string]automation.Action {
+	a := &actions{caller: caller}
+	if o != nil {
+		a.o = *o
+	}
+	if a.o.Poll <= 0 {
+		a.o.Poll = 3 * time.Second
+	}
+	if a.o.PollMost <= 0 {
+		a.o.PollMost = 30 * time.Second
+	}
+	if a.o.Tags <= 0 {
+		a.o.Tags = 10
+	}
+	out := map[string]automation.Action{}
+	add := func(name string, repeat bool, run func(context.Context, *call) (any, error)) {
+		out[name] = automation.Action{Repeat: repeat, Run: func(ctx context.Context, c automation.Call) (any, error) {
+			if a.caller == nil {
+				return nil, fault.New("api.Actions", fault.Validation, "this control plane was given nothing that calls services")
+			}
+			return run(context.WithValue(ctx, callKey{}, c), &call{Call: c, in: c.Inputs})
+		}}
+	}
+	add("aws:executeAwsApi", false, a.execute)
+	add("aws:assertAwsResourceProperty", true, a.execute)
+	add("aws:waitForAwsResourceProperty", true, a.execute)
+	return out
+}
+
+// call is a call of an action.
+type call struct {
+	automation.Call
+	in map[string]any
+}
+
+// execute calls the operation that the inputs name with all other inputs. What a step looks for in the answer (PropertySelector, DesiredValues), and when it looks
+// again, is the engine's.
+func (a *actions) execute(ctx context.Context, c *call) (any, error) {
+	service, api := serviceName(c.text("Service")), apiName(c.text("Api"))
+	if service == "" || api == "" {
+		return nil, invalid("Service and Api must name a service and one of its operations")
+	}
+	in := make(map[string]any, len(c.in))
+	for name, v := range c.in {
+		switch {
+		case name == "Service", name == "Api":
+		case c.Action != "aws:executeAwsApi" && (name == "PropertySelector" || name == "DesiredValues"):
+		default:
+			in[name] = v
+		}
+	}
+	return a.call(ctx, service, api, in)
+}
+
+// call calls an operation; an error is the step's failure.
+func (a *actions) call(ctx context.Context, service, api string, in map[string]any) (map[string]any, error) {
+	out, err := a.caller.Call(ctx, service, api, in)
+	if err != nil {
+		return nil, refused(ctx, api, err)
+	}
+	if out == nil {
+		out = map[string]any{}
+	}
+	return out, nil
+}
