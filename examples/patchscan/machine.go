@@ -54,8 +54,11 @@ func (s *scan) identify() (*machine, error) {
 	own := systemOf(about["ID"], m.version)
 	m.node.OperatingSystem = own
 	if own == "" {
-		for _, like := range strings.Fields(about["ID_LIKE"]) {
-			if m.node.OperatingSystem = systemOf(like, ""); m.node.OperatingSystem != "" {
+		for _, like := range append([]string{about["ID"]}, strings.Fields(about["ID_LIKE"])...) {
+			if m.node.OperatingSystem = systemOf(like, ""); like == "fedora" {
+				m.node.OperatingSystem = patch.RedHat
+			}
+			if m.node.OperatingSystem != "" {
 				break
 			}
 		}
@@ -69,7 +72,9 @@ func (s *scan) identify() (*machine, error) {
 	if own != m.node.OperatingSystem && s.system == "" {
 		m.note("%s is none of the systems that AWS has baselines for: it is judged as %s", m.name, m.node.OperatingSystem)
 	}
-	m.node.Product = productOf(m.node.OperatingSystem, m.version)
+	if own == m.node.OperatingSystem { // the versions of others say nothing here
+		m.node.Product = productOf(own, m.version)
+	}
 	return m, nil
 }
 
@@ -99,10 +104,7 @@ func systemOf(id, version string) patch.OperatingSystem {
 		return patch.Raspbian
 	case "ubuntu":
 		return patch.Ubuntu
-	case "rhel", "fedora":
-		if id == "fedora" && version != "" {
-			return "" // Fedora itself is none of AWS's, what is like it is like Red Hat's
-		}
+	case "rhel":
 		return patch.RedHat
 	case "centos":
 		return patch.CentOS

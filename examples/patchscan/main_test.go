@@ -207,7 +207,9 @@ func TestHonestAboutLists(t *testing.T) {
 	answer := func([]string) (string, error) { return "", nil }
 	got = patchscan(t, answer, "-root", "testdata/rocky")
 	require.Equal(t, ran{exitUnknown, "", "patchscan: rpm says that nothing is installed\n"}, got)
-	one := func([]string) (string, error) { return "alpha\x1f0\x1f1.0\x1f1\x1fx86_64\x1f0\x1f0\x1f\x1f\x1f.\n", nil }
+	one := func([]string) (string, error) {
+		return "alpha\x1f0\x1f1.0\x1f1\x1fx86_64\x1f0\x1f0\x1f\x1f\x1f.\n", nil
+	}
 	got = patchscan(t, one, "-root", tree(t, "rocky", map[string]string{"var/cache": ""}))
 	require.Equal(t, ran{exitUnknown, "", "patchscan: no package lists: run dnf makecache\n"}, ran{got.code, got.out, got.errs})
 	got = patchscan(t, one, "-root", tree(t, "rocky", map[string]string{"etc/yum.repos.d/more.repo": "[more]\nbaseurl=http://more.example.org/\n"}))
@@ -293,13 +295,14 @@ func TestSystems(t *testing.T) {
 		{"ID=debian\nVERSION_ID=\"12\"", "DEBIAN", "Debian12", ""},
 		{"ID=debian", "DEBIAN", "", ""},
 		{"ID=ubuntu\nVERSION_ID=\"22.04\"", "UBUNTU", "Ubuntu22.04", ""},
-		{"ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=21", "UBUNTU", "Ubuntu21", "judged as UBUNTU"},
+		{"ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=21", "UBUNTU", "", "judged as UBUNTU"},
 		{"ID=\"amzn\"\nVERSION_ID=\"2\"", "AMAZON_LINUX_2", "AmazonLinux2", ""},
 		{"ID=\"amzn\"\nVERSION_ID=\"2023\"", "AMAZON_LINUX_2023", "AmazonLinux2023", ""},
 		{"ID=\"amzn\"\nVERSION_ID=\"2018.03\"", "AMAZON_LINUX", "AmazonLinux2018.03", ""},
 		{"ID=\"rhel\"\nVERSION_ID=\"8.4\"", "REDHAT_ENTERPRISE_LINUX", "RedhatEnterpriseLinux8.4", ""},
-		{"ID=fedora\nVERSION_ID=41", "", "", ""},
-		{"ID=nobara\nID_LIKE=fedora\nVERSION_ID=41", "REDHAT_ENTERPRISE_LINUX", "RedhatEnterpriseLinux41", "judged as"},
+		{"ID=fedora\nVERSION_ID=41", "REDHAT_ENTERPRISE_LINUX", "", "judged as"},
+		{"ID=nobara\nID_LIKE=fedora\nVERSION_ID=41", "REDHAT_ENTERPRISE_LINUX", "", "judged as"},
+		{"ID=arch\nID_LIKE=archlinux\n", "", "", ""},
 		{"ID='rocky'\nVERSION_ID='9.4'", "ROCKY_LINUX", "RockyLinux9.4", ""},
 		{"ID=almalinux\nVERSION_ID=9.4", "ALMA_LINUX", "AlmaLinux9.4", ""},
 		{"ID=ol\nVERSION_ID=8.9", "ORACLE_LINUX", "OracleLinux8.9", ""},
