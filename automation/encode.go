@@ -47,6 +47,10 @@ func Decode(b []byte) (*Execution, error) {
 	x := in.X
 	ok := x.Current >= -1 && x.Current < len(x.Steps) && (x.Loop == nil || x.Loop.Step >= 0 && x.Loop.Step < len(x.Steps)) &&
 		(x.Loop == nil || x.Loop.Items == nil || x.Loop.Iteration >= 1 && x.Loop.Iteration <= len(x.Loop.Items))
+	ok = ok && x.Fan.whole()
+	for i := range x.Steps {
+		ok = ok && x.Steps[i].Fan.whole()
+	}
 	if !ok {
 		return nil, fault.New(op, fault.DataCorrupt, "the stored execution contradicts itself")
 	}
@@ -65,6 +69,26 @@ func Decode(b []byte) (*Execution, error) {
 		x.Loop.Items, _ = l.([]any)
 	}
 	return x, nil
+}
+
+// whole reports whether a stored fan is one that the engine can have written.
+func (f *Fan) whole() bool {
+	if f == nil {
+		return true
+	}
+	for g := range f.Groups {
+		gr := &f.Groups[g]
+		if gr.Next < 0 || gr.Next > len(gr.Items) {
+			return false
+		}
+		for i := range gr.Items {
+			it := &gr.Items[i]
+			if it.Account != "" && (f.Spread == nil || it.Location < 0 || it.Location >= len(f.Spread.Locations)) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // settle gives decoded values the types that the engine has.

@@ -153,7 +153,8 @@ func TestBadRunbooksAreRefused(t *testing.T) {
 
 func TestBadStoredExecutions(t *testing.T) {
 	for _, s := range []string{"", "{}", "[]", `{"v":2,"x":{"id":"a"}}`, `{"v":1}`, `{"v":1,"x":{"id":"a","current":3}}`, `{"v":1,"x":{"id":"a","current":-2}}`,
-		`{"v":1,"x":{"id":"a","current":-1,"loop":{"step":0}}}`, `{"v":1,"x":{"id":"a","current":-1,"steps":[{"name":"l"}],"loop":{"step":0,"iteration":4,"items":["x"]}}}`} {
+		`{"v":1,"x":{"id":"a","current":-1,"loop":{"step":0}}}`, `{"v":1,"x":{"id":"a","current":-1,"steps":[{"name":"l"}],"loop":{"step":0,"iteration":4,"items":["x"]}}}`,
+		`{"v":1,"x":{"id":"a","current":-1,"fan":{"groups":[{"next":-1}]}}}`, `{"v":1,"x":{"id":"a","current":-1,"fan":{"groups":[{"next":0,"items":[{"account":"1"}]}]}}}`} {
 		_, err := automation.Decode([]byte(s))
 		require.Equal(t, fault.DataCorrupt, fault.CodeOf(err), s)
 	}
@@ -164,4 +165,35 @@ func TestStatuses(t *testing.T) {
 	for _, s := range []automation.Status{automation.Pending, automation.InProgress, automation.Waiting, automation.Cancelling, automation.Scheduled} {
 		require.False(t, s.Done(), s)
 	}
+}
+
+// FuzzDecode reads anything; what can be read is written and read again to the same, and can be copied and asked for its next time.
+func FuzzDecode(f *testing.F) {
+	for _, rb := range scenarioRunbooks(f)[:40] {
+		x, err := rb.New(automation.Start{ID: "x", Values: map[string]any{"S": "x", "N": 3, "L": []any{"a"}}}, epoch)
+		if err != nil {
+			continue
+		}
+		_, _ = rb.Step(x, automation.Event{Begin: true}, epoch)
+		b, err := x.Encode()
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x, err := automation.Decode(b)
+		if err != nil {
+			require.Equal(t, fault.DataCorrupt, fault.CodeOf(err))
+			return
+		}
+		first, err := x.Encode()
+		if err != nil {
+			return
+		}
+		again, err := automation.Decode(first)
+		require.NoError(t, err)
+		second, err := again.Clone().Encode()
+		require.NoError(t, err)
+		require.Equal(t, string(first), string(second))
+		_, _ = x.Next()
+	})
 }

@@ -1,10 +1,14 @@
 package automation_test
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/automation"
+	"github.com/fleetwright/fleetwright/lease"
+	"github.com/fleetwright/fleetwright/store/memstore"
 )
 
 // A runbook that asks before it acts, stepped by hand: the seven days of an approval take no time.
@@ -70,4 +74,49 @@ mainSteps:
 	}
 	// Output:
 	// NotCleanedUp the execution can end as Failed after make and without drop
+}
+
+// shelfOf is a place where documents come from; library.Service is the usual one.
+type shelfOf map[string]string
+
+func (s shelfOf) Fetch(_ context.Context, _, name, _ string) (content []byte, format, resolved, hash string, err error) {
+	return []byte(s[name]), "", "1", "", nil
+}
+
+// A service over a store, with one action of the host's.
+func ExampleNewService() {
+	st := memstore.New()
+	leases := lease.New(st, nil, lease.Config{Exclusive: true})
+	s, err := automation.NewService(automation.Config{
+		Store: st, Authorizer: access.AllowAll{}, Leases: leases,
+		Documents: shelfOf{"Greet": `{"schemaVersion":"0.3","outputs":["call.Text"],"mainSteps":[
+			{"name":"call","action":"aws:executeAwsApi","inputs":{"Service":"greeting","Api":"Get","Name":"fleet"},"outputs":[{"Name":"Text","Selector":"$.Text","Type":"String"}]}]}`},
+		Actions: map[string]automation.Action{"aws:executeAwsApi": {Repeat: true, Run: func(_ context.Context, c automation.Call) (any, error) {
+			return map[string]any{"Text": fmt.Sprint("hello, ", c.Inputs["Name"])}, nil
+		}}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- leases.Run(ctx) }()
+	go func() { ended <- s.Run(ctx) }()
+	id, err := s.Start(ctx, automation.Request{DocumentName: "Greet"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	x, err := s.Wait(ctx, id)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(x.Status, x.Outputs["call.Text"])
+	cancel()
+	<-ended
+	<-ended
+	// Output:
+	// Success hello, fleet
 }

@@ -366,22 +366,28 @@ func TestPruneRemovesWhatEndedLongAgo(t *testing.T) {
 func TestAHistoryThatWasChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSite(t)
-		st.docs["Short"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"}}]}`
+		st.docs["Hold"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"hold","action":"aws:pause","inputs":{}}]}`
 		s, end := st.plane("one", true)
 		defer end()
-		id, err := s.Start(ann, automation.Request{DocumentName: "Short"})
+		id, err := s.Start(ann, automation.Request{DocumentName: "Hold"})
 		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.NoError(t, s.Stop(ann, id, automation.Cancel))
 		_, err = s.Wait(ann, id)
+		require.NoError(t, err)
+		_, _, err = s.History(ann, id)
 		require.NoError(t, err)
 		logs := record.NewTable[map[string]string](nil)
 		at := key.New(access.DefaultTenant).Str("automation").Str("log").Str(id)
 		require.NoError(t, st.store.Update(ann, func(ctx context.Context, tx store.Tx) error {
-			e, err := logs.Get(ctx, tx, at.Uint(2))
+			e, err := logs.Get(ctx, tx, at.Uint(3))
 			if err != nil {
 				return err
 			}
-			e["entry"] = strings.Replace(e["entry"], `"at":"2`, `"at":"1`, 1)
-			return logs.Put(tx, at.Uint(2), e)
+			was := e["entry"]
+			e["entry"] = strings.Replace(was, `"by":"ann"`, `"by":"eve"`, 1) // who stopped it decides nothing, and must not be changed
+			require.NotEqual(t, was, e["entry"])
+			return logs.Put(tx, at.Uint(3), e)
 		}))
 		_, _, err = s.History(ann, id)
 		require.Equal(t, fault.DataCorrupt, fault.CodeOf(err))

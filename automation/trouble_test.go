@@ -166,3 +166,31 @@ func TestAStoreInTrouble(t *testing.T) {
 		}
 	})
 }
+
+// TestALeaseThatWasTaken lets a control plane that does not know yet that it lost its leases go on: what it commits is refused, the new owner's word stands.
+func TestALeaseThatWasTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Once"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"write","action":"aws:runCommand","inputs":{"DocumentName":"D"}}]}`
+		st.acts["aws:runCommand"] = automation.Action{Run: func(ctx context.Context, _ automation.Call) (any, error) {
+			time.Sleep(2 * time.Second)
+			return map[string]any{}, nil
+		}}
+		one, end := st.plane("one", true)
+		defer end()
+		time.Sleep(1500 * time.Millisecond)
+		id, err := one.Start(ann, automation.Request{DocumentName: "Once"})
+		require.NoError(t, err)
+		time.Sleep(200 * time.Millisecond)
+		two, end := st.plane("two", true) // takes all leases at once
+		defer end()
+		time.Sleep(4 * time.Second)
+		x, err := two.Wait(ann, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Failed, x.Status)
+		require.Equal(t, []string{"Interrupted"}, x.Failure.Details["Reason"])
+		_, h, err := two.History(ann, id)
+		require.NoError(t, err)
+		require.Len(t, h, 3)
+	})
+}
