@@ -100,6 +100,7 @@ func ExampleNewService() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ended := make(chan error, 2)
 	go func() { ended <- leases.Run(ctx) }()
 	go func() { ended <- s.Run(ctx) }()
