@@ -81,7 +81,7 @@ func (a *app) variables(w *world, p *parsed, vars map[string]string) error {
 			}
 			value := got.Value.Reveal()
 			if strings.ContainsRune(value, 0) {
-				return fault.New("params", fault.Validation, "%s has a zero byte, which no environment variable can have", fault.Clean(got.Name))
+				return tell(fault.Validation, "%s has a zero byte, which no environment variable can have", fault.Clean(got.Name))
 			}
 			here[name] = got.Name
 			if other, taken := from[name]; taken {
@@ -90,7 +90,7 @@ func (a *app) variables(w *world, p *parsed, vars map[string]string) error {
 			from[name], vars[name] = got.Name, value
 		}
 		if len(here) == 0 {
-			return fault.New("params", parameter.CodeNotFound, "there are no parameters below %s: the program was not started", fault.Clean(path))
+			return tell(parameter.CodeNotFound, "there are no parameters below %s: the program was not started", fault.Clean(path))
 		}
 	}
 	return nil

@@ -37,8 +37,13 @@ func (k *keyring) open(ctx context.Context) (*localkeys.Keys, error) {
 			return
 		}
 		if err := seal.NewBox(k.keys, nil).VerifyCheck(ctx, k.check.Value); err != nil {
-			k.keys, k.err = nil, fault.New("params", seal.InvalidKeyID,
-				"%s is a key file, but not that of this store: give the right one with -keys, or put its copy back", k.app.where.keyFile())
+			k.keys = nil
+			if k.err = ctx.Err(); k.err != nil {
+				return
+			}
+			id, _ := seal.KeyID(k.check.Value) //nolint:errcheck // an empty name then
+			k.err = tell(seal.InvalidKeyID, "the key file %s has not the key %s that this store uses: it belongs to another store, or is a copy from before the last rotation. Give the right one with -keys, or put its copy back",
+				k.app.where.keyFile(), id)
 		}
 	})
 	return k.keys, k.err
@@ -76,17 +81,9 @@ func (a *app) openKeys(protected bool) (_ *localkeys.Keys, err error) {
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New("params", seal.InvalidKeyID, "the key file %s is not there: put its copy back, or say where it is with -keys. Without it no secret can be read or written; all else can", path)
+		return nil, tell(seal.InvalidKeyID, "the key file %s is not there: put its copy back, or say where it is with -keys. Without it no secret can be read or written; all else can", path)
 	}
-	return nil, fault.New("params", seal.InvalidKeyID, "the key file %s cannot be used: %s", path, reasonOf(err))
-}
-
-// reasonOf is what localkeys says, without its code.
-func reasonOf(err error) string {
-	if msg := fault.MessageOf(err); msg != "" {
-		return msg
-	}
-	return err.Error()
+	return nil, tell(seal.InvalidKeyID, "%s", message(err))
 }
 
 // keyPassphrase gets the passphrase of the key file from where it is told to, else from a person.
@@ -125,7 +122,7 @@ func (a *app) initIn(ctx context.Context, st store.Store, protect bool) error {
 		return err
 	})
 	if err == nil {
-		return fault.New("params", fault.AlreadyExists, "the store is there already, with a key file of its own: nothing was changed")
+		return tell(fault.AlreadyExists, "the store is there already, with a key file of its own: nothing was changed")
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -143,9 +140,9 @@ func (a *app) initIn(ctx context.Context, st store.Store, protect bool) error {
 	keys, err := localkeys.Create(path, o)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return fault.New("params", fault.AlreadyExists, "the key file %s is there already and was left as it is: say another with -keys, or move it away if no store needs it", path)
+		return tell(fault.AlreadyExists, "the key file %s is there already and was left as it is: say another with -keys, or move it away if no store needs it", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return fault.New("params", fault.Validation, "the directory of the key file %s is not there: make it, or say another place with -keys", path)
+		return tell(fault.Validation, "the directory of the key file %s is not there: make it, or say another place with -keys", path)
 	case err != nil:
 		return err
 	}

@@ -123,16 +123,35 @@ func (a *app) main(ctx context.Context, args []string) int {
 	return exitRefused
 }
 
+// told is an error of this program's own: its text is what a person should read, whatever services wrap around it.
+type told struct {
+	code fault.Code
+	text string
+}
+
+func tell(code fault.Code, format string, args ...any) error {
+	return &told{code, fmt.Sprintf(format, args...)}
+}
+
+func (t *told) Error() string         { return t.text }
+func (t *told) FaultCode() fault.Code { return t.code }
+
 // reason is an error for a person: its code and text.
 func reason(err error) string {
+	var t *told
+	if errors.As(err, &t) {
+		return string(t.code) + ": " + t.text
+	}
+	return string(fault.CodeOf(err)) + ": " + message(err)
+}
+
+// message is what an error says, without codes and operations.
+func message(err error) string {
 	var e *fault.Error
-	if !errors.As(err, &e) {
-		return err.Error()
+	if errors.As(err, &e) {
+		return fault.MessageOf(e)
 	}
-	if msg := fault.MessageOf(err); msg != "" {
-		return string(fault.CodeOf(err)) + ": " + msg
-	}
-	return string(fault.CodeOf(err))
+	return err.Error()
 }
 
 func (a *app) dispatch(ctx context.Context, args []string) error {

@@ -91,7 +91,7 @@ func (a *app) export(ctx context.Context, p *parsed) error {
 func writeNew(path string, data []byte) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fault.New("params", fault.Validation, "the export was not written: %w", err)
+		return tell(fault.Validation, "the export was not written: %v", err)
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err != nil {
@@ -125,7 +125,7 @@ func (a *app) importFile(ctx context.Context, p *parsed) error {
 	if args[0] != "-" {
 		f, err := os.Open(args[0])
 		if err != nil {
-			return fault.New("params", fault.Validation, "the file cannot be read: %w", err)
+			return tell(fault.Validation, "the file cannot be read: %v", err)
 		}
 		defer f.Close() //nolint:errcheck // it was read only
 		in = f

@@ -33,12 +33,12 @@ func (a *app) ask(what string, twice bool, instead string) (secret.Value, error)
 	defer t.Close() //nolint:errcheck // it was read only
 	first, err := t.ReadHidden(what + ": ")
 	if err != nil {
-		return secret.Value{}, fault.New("params", fault.Validation, "the %s was not read: %w", what, err)
+		return secret.Value{}, tell(fault.Validation, "the %s was not read: %v", what, err)
 	}
 	if twice {
 		again, err := t.ReadHidden(what + ", again: ")
 		if err != nil {
-			return secret.Value{}, fault.New("params", fault.Validation, "the %s was not read: %w", what, err)
+			return secret.Value{}, tell(fault.Validation, "the %s was not read: %v", what, err)
 		}
 		same := bytes.Equal(first, again)
 		clear(again)
@@ -64,12 +64,12 @@ func (a *app) readValue(hidden, exact bool) (secret.Value, error) {
 func passphraseFile(path string) (secret.Value, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return secret.Value{}, fault.New("params", fault.Validation, "the passphrase cannot be read: %w", err)
+		return secret.Value{}, tell(fault.Validation, "the passphrase cannot be read: %v", err)
 	}
 	defer f.Close() //nolint:errcheck // it was read only
 	v, err := readAll(f, mostPassphrase, false, "the passphrase in "+path)
 	if err == nil && v.IsZero() {
-		err = fault.New("params", fault.Validation, "the passphrase in %s is empty", path)
+		err = tell(fault.Validation, "the passphrase in %s is empty", path)
 	}
 	return v, err
 }
@@ -77,10 +77,10 @@ func passphraseFile(path string) (secret.Value, error) {
 func readAll(r io.Reader, most int64, exact bool, what string) (secret.Value, error) {
 	b, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
-		return secret.Value{}, fault.New("params", fault.Validation, "%s cannot be read: %w", what, err)
+		return secret.Value{}, tell(fault.Validation, "%s cannot be read: %v", what, err)
 	}
 	if int64(len(b)) > most {
-		return secret.Value{}, fault.New("params", fault.Validation, "%s is longer than %d bytes", what, most)
+		return secret.Value{}, tell(fault.Validation, "%s is longer than %d bytes", what, most)
 	}
 	if !exact {
 		b = bytes.TrimSuffix(b, []byte("\n"))

@@ -108,10 +108,10 @@ func (a *app) connect(ctx context.Context, create bool) (store.Store, func() err
 		path := filepath.Join(a.where.dir, "params.db")
 		if create {
 			if err := os.MkdirAll(a.where.dir, 0o700); err != nil {
-				return nil, nil, fault.New("params", fault.ServiceUnavailable, "the directory cannot be made: %w", err)
+				return nil, nil, tell(fault.ServiceUnavailable, "the directory cannot be made: %v", err)
 			}
 		} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fault.New("params", fault.ResourceNotFound, "there is no store in %s: make one with params init, or say where it is with -dir", a.where.dir)
+			return nil, nil, tell(fault.ResourceNotFound, "there is no store in %s: make one with params init, or say where it is with -dir", a.where.dir)
 		}
 		s, err := boltstore.Open(ctx, path, nil)
 		if err != nil {
@@ -125,7 +125,7 @@ func (a *app) connect(ctx context.Context, create bool) (store.Store, func() err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, nil, fault.New("params", fault.ServiceUnavailable, "the database cannot be used: %w", err)
+		return nil, nil, tell(fault.ServiceUnavailable, "the database cannot be used: %v", err)
 	}
 	s, err := pgstore.Open(ctx, pool, a.where.name, nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *app) open(ctx context.Context) (*world, error) {
 	if who == "" {
 		u, err := user.Current()
 		if err != nil {
-			return nil, fault.New("params", fault.Validation, "who you are cannot be found out; say it with -as: %w", err)
+			return nil, tell(fault.Validation, "who you are cannot be found out; say it with -as: %v", err)
 		}
 		who = u.Username
 	}
@@ -156,7 +156,7 @@ func (a *app) open(ctx context.Context) (*world, error) {
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		err = fault.New("params", fault.ResourceNotFound, "the store is empty and has no key file yet: make it with params init")
+		err = tell(fault.ResourceNotFound, "the store is empty and has no key file yet: make it with params init")
 	}
 	if err != nil {
 		return nil, errors.Join(err, closeStore())

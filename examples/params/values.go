@@ -75,7 +75,7 @@ func (a *app) put(ctx context.Context, p *parsed) error {
 			return errVisible(args[0])
 		}
 		if known != "" && !req.Overwrite && req.Expected == nil {
-			return fault.New("params", parameter.CodeAlreadyExists, "%s is there already: make a new version of it with -overwrite", fault.Clean(req.Name))
+			return tell(parameter.CodeAlreadyExists, "%s is there already: make a new version of it with -overwrite", fault.Clean(req.Name))
 		}
 		if visible {
 			req.Value = parameter.Text(args[1])
@@ -333,7 +333,7 @@ func (a *app) delete(ctx context.Context, p *parsed) error {
 				names = append(names, m.Name)
 			}
 			if len(names) == 0 {
-				return fault.New("params", parameter.CodeNotFound, "there is nothing below %s", fault.Clean(p.args[0]))
+				return tell(parameter.CodeNotFound, "there is nothing below %s", fault.Clean(p.args[0]))
 			}
 			if !p.on("yes") {
 				for _, n := range names {
