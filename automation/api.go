@@ -129,6 +129,16 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if hash != "" && x.DocumentHash == "" {
+		x.DocumentHash = hash
+	}
+	return s.keep(ctx, x, text, st.ClientToken, wanted)
+}
+
+// keep writes a new execution down, once for its id and for its token, and tells its owner.
+func (s *Service) keep(ctx context.Context, x *Execution, text []byte, tok, wanted string) (string, error) {
+	const op = "automation.Start"
+	tenant := access.Tenant(ctx)
 	state, err := x.Encode()
 	if err != nil {
 		return "", err
@@ -137,8 +147,8 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 	id := x.ID
 	err = s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		id = x.ID
-		if st.ClientToken != "" {
-			switch t, err := s.tokens.Get(ctx, tx, tokenKey(tenant, st.ClientToken)); {
+		if tok != "" {
+			switch t, err := s.tokens.Get(ctx, tx, tokenKey(tenant, tok)); {
 			case err == nil && t.Digest == wanted:
 				id = t.Execution
 				return nil
@@ -147,7 +157,7 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 			case !errors.Is(err, store.ErrNotFound):
 				return err
 			}
-			if err := s.tokens.Put(tx, tokenKey(tenant, st.ClientToken), token{x.ID, wanted}); err != nil {
+			if err := s.tokens.Put(tx, tokenKey(tenant, tok), token{x.ID, wanted}); err != nil {
 				return err
 			}
 		}
@@ -157,10 +167,7 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
-		h := head{ID: x.ID, Document: x.Document, Version: version, Hash: x.DocumentHash, Mode: x.Mode, StartedBy: x.StartedBy, Parent: x.Parent, Created: x.Created, Fan: x.Fan != nil}
-		if hash != "" && h.Hash == "" {
-			h.Hash = hash
-		}
+		h := head{ID: x.ID, Document: x.Document, Version: x.DocumentVersion, Hash: x.DocumentHash, Mode: x.Mode, StartedBy: x.StartedBy, Parent: x.Parent, Created: x.Created, Fan: x.Fan != nil}
 		h.shown(x)
 		var err error
 		if h.Source, err = s.put(tx, tenant, x.ID, "document", text); err != nil {
@@ -172,15 +179,18 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 		if err := s.heads.Put(tx, headKey(tenant, x.ID), h); err != nil {
 			return err
 		}
-		for _, k := range []key.K{activeKey(shard).Str(tenant).Str(x.ID), timesKey(tenant).Time(x.Created).Str(x.ID)} {
-			if err := tx.Put(k, []byte{1}); err != nil {
+		if err := tx.Put(timesKey(tenant).Time(x.Created).Str(x.ID), []byte{1}); err != nil {
+			return err
+		}
+		if !x.Status.Done() { // a fork may have ended with the step that it began
+			if err := tx.Put(activeKey(shard).Str(tenant).Str(x.ID), []byte{1}); err != nil {
+				return err
+			}
+			if err := s.send(tx, tenant, x.ID, "begin", Event{}); err != nil {
 				return err
 			}
 		}
-		if err := s.send(tx, tenant, x.ID, "begin", Event{}); err != nil {
-			return err
-		}
-		if _, err := s.feed.Append(ctx, tx, topic(tenant, x.ID), feed.Event{Time: x.Created, Kind: "ExecutionPending"}); err != nil {
+		if _, err := s.feed.Append(ctx, tx, topic(tenant, x.ID), feed.Event{Time: x.Created, Kind: "Execution" + string(x.Status)}); err != nil {
 			return err
 		}
 		if s.cfg.Audit == nil {
@@ -191,6 +201,42 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 		return s.cfg.Audit.Record(ctx, tx, e)
 	})
 	return id, storeFault(op, err)
+}
+
+// Fork starts a new execution that has the history of another one up to its n-th step, counted from 1 in the order in which steps were begun, and begins that step
+// again with inputs replaced. It needs what Start needs, and to read the other one.
+func (s *Service) Fork(ctx context.Context, id string, n int, inputs map[string][]string) (string, error) {
+	const op = "automation.Fork"
+	first, history, err := s.History(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	resource := "automation-definition/" + first.Document
+	if err := access.Check(ctx, s.cfg.Authorizer, actionStart, resource, nil); err != nil {
+		s.audited(ctx, actionStart, resource, err)
+		return "", fault.Wrap(op, err)
+	}
+	l, err := s.load(ctx, access.Tenant(ctx), id)
+	if err != nil {
+		return "", err
+	}
+	fresh, err := s.newID()
+	if err != nil {
+		return "", err
+	}
+	f, _, err := l.rb.Fork(first, history, n, fresh, inputs, s.cfg.Now())
+	if err != nil {
+		return "", err
+	}
+	f.StartedBy, f.Parent, f.ParentStep = access.From(ctx).Name, "", ""
+	var text []byte
+	if err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
+		text, err = s.get(ctx, r, l.tenant, id, "document", l.head.Source)
+		return err
+	}); err != nil {
+		return "", storeFault(op, err)
+	}
+	return s.keep(ctx, f, text, "", "")
 }
 
 // startChild starts an execution for another one, under its id, in the identity of the first starter (A24).

@@ -272,7 +272,7 @@ func (o *owner) adopt(ctx context.Context, n name, crashed bool) (*live, error) 
 		o.pending = append(o.pending, n)
 	}
 	o.account(n, l)
-	shaken := o.shaken[n]
+	shaken := o.shaken[n] || l.head.Seq == 0 // one that was forked has begun already
 	delete(o.shaken, n)
 	if !crashed && !shaken {
 		return l, nil

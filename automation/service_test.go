@@ -474,3 +474,39 @@ func TestStatesThatAreTooLargeForSnapshots(t *testing.T) {
 		require.Len(t, h, 72)
 	})
 }
+
+func TestForkThroughTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		st.docs["Two"] = `{"schemaVersion":"0.3","outputs":["b.Id"],"mainSteps":[
+		 {"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"},"outputs":[{"Name":"Id","Selector":"$.Id","Type":"String"}]},
+		 {"name":"b","action":"aws:runCommand","inputs":{"DocumentName":"{{ a.Id }}","Comment":"x"},"outputs":[{"Name":"Id","Selector":"$.Got","Type":"String"}]}]}`
+		calls := 0
+		st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) {
+			calls++
+			return map[string]any{"Id": "one"}, nil
+		}}
+		st.acts["aws:runCommand"] = automation.Action{Run: func(_ context.Context, c automation.Call) (any, error) {
+			return map[string]any{"Got": fmt.Sprint(c.Inputs["DocumentName"], c.Inputs["Comment"])}, nil
+		}}
+		s, end := st.plane("one", true)
+		defer end()
+		id, err := s.Start(ann, automation.Request{DocumentName: "Two"})
+		require.NoError(t, err)
+		_, err = s.Wait(ann, id)
+		require.NoError(t, err)
+		fork, err := s.Fork(ann, id, 2, map[string][]string{"Comment": {"y"}})
+		require.NoError(t, err)
+		x, err := s.Wait(ann, fork)
+		require.NoError(t, err)
+		require.Equal(t, automation.Success, x.Status)
+		require.Equal(t, "oney", x.Outputs["b.Id"])
+		require.Equal(t, 1, calls, "what ran is not run again")
+		_, _, err = s.History(ann, fork)
+		require.NoError(t, err)
+		_, err = s.Fork(ann, id, 3, nil)
+		require.Equal(t, automation.StepNotFound, fault.CodeOf(err))
+		_, err = s.Fork(ann, "nope", 1, nil)
+		require.Equal(t, automation.ExecutionNotFound, fault.CodeOf(err))
+	})
+}

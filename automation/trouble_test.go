@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,15 +42,35 @@ func (d *dying) Update(ctx context.Context, fn func(context.Context, store.Tx) e
 // TestKilledAtEveryCommit kills the control plane at its first commit, at its second, and so on, before the commit and after it, and lets another one go on: the
 // execution comes to the same end, no call that must not be repeated is made twice under one token, and the history holds.
 func TestKilledAtEveryCommit(t *testing.T) {
+	for name, steps := range map[string]int{"Working": 4, "Rounds": 12} {
+		t.Run(name, func(t *testing.T) { killAtEveryCommit(t, name, steps) })
+	}
+}
+
+// rounds has a loop, variables, a branch, waits and children one after the other.
+const rounds = `{"schemaVersion":"0.3","variables":{"v":{"type":"String","default":"start"}},"mainSteps":[
+ {"name":"l","action":"aws:loop","inputs":{"Iterators":["x","y"],"Steps":[
+  {"name":"write","action":"aws:runCommand","maxAttempts":3,"inputs":{"DocumentName":"{{ l.CurrentIteratorValue }}"}},
+  {"name":"set","action":"aws:updateVariable","inputs":{"Name":"variable:v","Value":"{{ variable:v }}+{{ l.CurrentIteratorValue }}"}},
+  {"name":"rest","action":"aws:sleep","inputs":{"Duration":"PT0.3S"}}]}},
+ {"name":"wait","action":"aws:waitForAwsResourceProperty","inputs":{"Service":"s","Api":"W","PropertySelector":"$.State","DesiredValues":["ok"]}},
+ {"name":"choose","action":"aws:branch","inputs":{"Choices":[{"NextStep":"kids","Variable":"{{ variable:v }}","StringEquals":"start+x+y"}],"Default":"wrong"}},
+ {"name":"wrong","action":"aws:runCommand","isEnd":true,"inputs":{"DocumentName":"wrong"}},
+ {"name":"kids","action":"aws:executeAutomation","inputs":{"DocumentName":"Kid","MaxConcurrency":"1","TargetParameterName":"P","Targets":[{"Key":"ParameterValues","Values":["1","2"]}]}},
+ {"name":"set2","action":"aws:updateVariable","inputs":{"Name":"variable:v","Value":"done"}},
+ {"name":"read","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"R"}}]}`
+
+func killAtEveryCommit(t *testing.T, doc string, steps int) {
 	kills := 0
 	for n := int64(1); ; n++ {
 		done := false
 		for _, after := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				st := newSite(t)
-				st.docs["Working"], st.docs["Kid"] = working, kid
+				st.docs["Working"], st.docs["Rounds"], st.docs["Kid"] = working, rounds, strings.Replace(kid, `"outputs"`, `"parameters":{"P":{"type":"String","default":"d"}},"outputs"`, 1)
 				var mu sync.Mutex
 				seen := map[string]int{}
+				st.acts["aws:waitForAwsResourceProperty"] = automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) { return map[string]any{"State": "ok"}, nil }}
 				st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(_ context.Context, c automation.Call) (any, error) { return map[string]any{"Id": "k-1"}, nil }}
 				st.acts["aws:runCommand"] = automation.Action{Run: func(_ context.Context, c automation.Call) (any, error) {
 					mu.Lock()
@@ -58,7 +79,7 @@ func TestKilledAtEveryCommit(t *testing.T) {
 					return map[string]any{}, nil
 				}}
 				healthy, end := st.plane("starter", true)
-				id, err := healthy.Start(ann, automation.Request{DocumentName: "Working"})
+				id, err := healthy.Start(ann, automation.Request{DocumentName: doc})
 				require.NoError(t, err)
 				end()
 				good := st.store
@@ -90,7 +111,9 @@ func TestKilledAtEveryCommit(t *testing.T) {
 				require.NoError(t, err)
 				list, _, err := s.List(ann, automation.Filter{}, 0, "")
 				require.NoError(t, err)
-				require.Len(t, list, 2, "one execution and one child")
+				kids := map[string]int{"Working": 1, "Rounds": 2}[doc]
+				require.Len(t, list, 1+kids, "one execution and its children")
+				require.Len(t, x.Steps, steps)
 			})
 		}
 		if done || testing.Short() && n > 30 {
