@@ -23,6 +23,9 @@ var (
 	marshaler    = reflect.TypeFor[json.Marshaler]()
 )
 
+// JSON returns a request or an answer, of this package or of a service, as JSON as on the wire: for programs that show answers to who asked for them. Values that hide are told.
+func JSON(v any) ([]byte, error) { return wireOf(v) }
+
 // wireOf returns the JSON of v as on the wire.
 func wireOf(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -11,6 +11,9 @@
 //
 // The code comes from -code-file, from standard input (-code-file -), or from FLEETWRIGHT_ACTIVATION_CODE; never from the command line, which everybody on the machine can read.
 //
+// It gathers inventory when a document with aws:softwareInventory says so (AWS-GatherSoftwareInventory), and remembers in its directory what it reported, so that only what
+// changed travels. JSON files in inventory/custom below its directory (-custom-inventory) are reported as types of the owner's own.
+//
 // Every flag can stand in a file of lines name=value (-config FILE) or in the environment (FLEETWRIGHT_SERVER for -server); the command line goes before
 // the environment, and that before the file. SIGTERM and SIGINT stop gracefully: what runs is told to end and the control plane is told how it ended. The agent reconnects for ever.
 //
@@ -30,6 +33,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -39,10 +43,12 @@ import (
 
 	"github.com/fleetwright/fleetwright/action"
 	"github.com/fleetwright/fleetwright/action/download"
+	softwareinventory "github.com/fleetwright/fleetwright/action/inventory"
 	"github.com/fleetwright/fleetwright/action/rundocument"
 	"github.com/fleetwright/fleetwright/action/shell"
 	"github.com/fleetwright/fleetwright/agent"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/inventory/gather"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/transport"
@@ -60,6 +66,8 @@ type options struct {
 	server, ca, pin, dir, name  string
 	activation, codeFile        string
 	log, shell, runAs, region   string
+	customDir, downloads        string
+	allow                       []netip.Prefix // of downloads
 	strict, poll, reboot, proxy bool
 	newKeys                     bool
 }
@@ -83,6 +91,8 @@ func parse(args []string) (*options, error) {
 	fs.BoolVar(&o.strict, "strict", false, "scripts end at their first failing command")
 	fs.StringVar(&o.runAs, "run-as", "", "`user` whom scripts run as; the agent must be root")
 	fs.StringVar(&o.region, "region", "", "what scripts find in AWS_SSM_REGION_NAME")
+	fs.StringVar(&o.customDir, "custom-inventory", "", "`directory` of custom inventory, JSON files of the machine's owner (default inventory/custom in -dir)")
+	fs.StringVar(&o.downloads, "download-from", "", "comma separated `networks` that documents may download from besides public addresses: private, loopback, or as 10.1.0.0/16; for labs")
 	fs.BoolVar(&o.reboot, "allow-reboot", false, "let steps restart the machine (exit code 194)")
 	fs.BoolVar(&o.poll, "long-poll", false, "do not try websockets")
 	fs.BoolVar(&o.newKeys, "new-keys", false, "give the node new keys before it starts")
@@ -111,7 +121,39 @@ func parse(args []string) (*options, error) {
 	if o.dir, err = filepath.Abs(o.dir); err != nil {
 		return nil, fmt.Errorf("-dir: %w", err)
 	}
+	if o.customDir == "" {
+		o.customDir = filepath.Join(o.dir, "inventory", "custom")
+	} else if o.customDir, err = filepath.Abs(o.customDir); err != nil {
+		return nil, fmt.Errorf("-custom-inventory: %w", err)
+	}
+	if o.allow, err = networks(o.downloads); err != nil {
+		return nil, err
+	}
 	return o, nil
+}
+
+// networks reads -download-from.
+func networks(s string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, n := range strings.Split(s, ",") {
+		list := []string{strings.TrimSpace(n)}
+		switch list[0] {
+		case "":
+			continue
+		case "private":
+			list = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
+		case "loopback":
+			list = []string{"127.0.0.0/8", "::1/128"}
+		}
+		for _, text := range list {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return nil, fmt.Errorf("-download-from %q: private, loopback, or a network such as 10.1.0.0/16", text)
+			}
+			out = append(out, p)
+		}
+	}
+	return out, nil
 }
 
 // run is main with everything that it touches: it returns the exit code, 0 after a graceful stop, 2 for bad arguments, 1 for everything else.
@@ -182,7 +224,9 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	if o.shell != "" {
 		scripts.Interpreter = strings.Fields(o.shell)
 	}
-	actions, err := action.NewSet(shell.New(scripts), shell.NewPowerShell(&shell.Options{Strict: o.strict, RunAs: o.runAs}), download.New(nil), rundocument.New(nil))
+	actions, err := action.NewSet(shell.New(scripts), shell.NewPowerShell(&shell.Options{Strict: o.strict, RunAs: o.runAs}), rundocument.New(nil),
+		download.New(&download.Options{Guard: download.Guard{Allow: o.allow}}),
+		softwareinventory.New(softwareinventory.Options{Instance: true, Journal: gather.FileJournal(filepath.Join(o.dir, "inventory", "reported.json")), Gather: gather.Config{CustomDir: o.customDir}}))
 	if err != nil {
 		return err
 	}

@@ -122,15 +122,15 @@ func (p *program) kill() {
 	<-p.done
 }
 
-// fleet is a control plane and how to talk to it.
-type fleet struct {
+// lab is a control plane and how to talk to it.
+type lab struct {
 	t   *testing.T
 	dir string
 	url string
 }
 
 // plane starts a control plane in the directory and waits until it is up.
-func (f *fleet) plane(listen string) *program {
+func (f *lab) plane(listen string) *program {
 	f.t.Helper()
 	p := start(f.t, "controlplane", "-dir", f.dir, "-listen", listen)
 	first := p.line()
@@ -142,7 +142,7 @@ func (f *fleet) plane(listen string) *program {
 }
 
 // ctl runs fleetctl.
-func (f *fleet) ctl(args ...string) (stdout, stderr string, code int) {
+func (f *lab) ctl(args ...string) (stdout, stderr string, code int) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -158,7 +158,7 @@ func (f *fleet) ctl(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-func (f *fleet) ok(args ...string) string {
+func (f *lab) ok(args ...string) string {
 	f.t.Helper()
 	out, errs, code := f.ctl(args...)
 	require.Zero(f.t, code, "%v: %s%s", args, out, errs)
@@ -166,7 +166,7 @@ func (f *fleet) ok(args ...string) string {
 }
 
 // agents starts n agents with a new activation and waits until they are online.
-func (f *fleet) agents(n int, tags string) (ps []*program, ids []string) {
+func (f *lab) agents(n int, tags string) (ps []*program, ids []string) {
 	f.t.Helper()
 	code := filepath.Join(f.t.TempDir(), "code")
 	act := strings.TrimSpace(f.ok("activations", "create", "-limit", fmt.Sprint(n), "-tags", tags, "-code-file", code))
@@ -180,7 +180,7 @@ func (f *fleet) agents(n int, tags string) (ps []*program, ids []string) {
 	return ps, ids
 }
 
-func (f *fleet) online(ids ...string) {
+func (f *lab) online(ids ...string) {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool {
 		out, _, _ := f.ctl("nodes", "-ping", "Online")
@@ -194,7 +194,7 @@ func (f *fleet) online(ids ...string) {
 }
 
 func TestAFleetOfPrograms(t *testing.T) {
-	f := &fleet{t: t, dir: filepath.Join(t.TempDir(), "data")}
+	f := &lab{t: t, dir: filepath.Join(t.TempDir(), "data")}
 	p := f.plane("127.0.0.1:0")
 	require.Equal(t, 1, strings.Count(f.ok("nodes"), "\n"), "a table without rows")
 	agents, ids := f.agents(2, "Role=web")
@@ -301,7 +301,7 @@ func TestAFleetOfPrograms(t *testing.T) {
 	secret, err := os.ReadFile(filepath.Join(f.dir, "admin.token"))
 	require.NoError(t, err)
 	require.NotContains(t, p.log.String()+r.errs, strings.TrimSpace(string(secret)))
-	bare := &fleet{t: t, dir: f.dir}
+	bare := &lab{t: t, dir: f.dir}
 	ca, err := os.ReadFile(filepath.Join(f.dir, "tls", "ca.pem"))
 	require.NoError(t, err)
 	c, err := ssmops.NewClient(f.url, &ssmops.ClientOptions{CA: ca})
@@ -330,7 +330,7 @@ func TestAFleetOfPrograms(t *testing.T) {
 
 // Bad arguments: one line that names the argument, and exit code 2; nothing is sent.
 func TestBadArguments(t *testing.T) {
-	f := &fleet{t: t, dir: t.TempDir()}
+	f := &lab{t: t, dir: t.TempDir()}
 	if bin == "" {
 		t.Skip("SKIPPED: a POSIX system is needed")
 	}

@@ -1,4 +1,5 @@
-// Fleetctl talks to a control plane: it runs commands on nodes, follows them, and looks after nodes, documents and groups.
+// Fleetctl talks to a control plane: it runs commands on nodes, follows them, and looks after nodes, documents, groups, inventory,
+// patches, compliance and parameters.
 //
 // On the machine of a control plane that was started with its defaults (go run ./examples/controlplane) it needs no flags:
 //
@@ -10,6 +11,12 @@
 //	go run ./examples/fleetctl documents create Restart-Web restart.yaml
 //	go run ./examples/fleetctl list
 //	go run ./examples/fleetctl output COMMAND-ID NODE
+//	go run ./examples/fleetctl inventory gather -targets Key=InstanceIds,Values=*
+//	go run ./examples/fleetctl inventory find 'AWS:Application.Name=openssl' 'AWS:Application.Version<3.0.15'
+//	go run ./examples/fleetctl patches scan -targets Key=tag:Role,Values=web
+//	go run ./examples/fleetctl patches list NODE -state Missing
+//	go run ./examples/fleetctl compliance nodes -status NON_COMPLIANT
+//	go run ./examples/fleetctl parameters put /web/db/password -type SecureString < password
 //
 // Elsewhere say where and who: -server URL -token-file FILE -ca FILE (or -cert FILE -key FILE for a client certificate), or -profile FILE with these as
 // JSON: {"server": "https://plane:8443", "tokenFile": "/path/token", "caFile": "/path/ca.pem"}. Without flags the profile is the first that exists of $FLEETCTL_PROFILE,
@@ -104,10 +111,14 @@ func verbs() []verb {
 			{name: "default", args: "NAME VERSION", summary: "choose the default version", run: (*app).defaultVersion},
 			{name: "delete", args: "NAME", summary: "delete it, or one version", flags: versionFlag, run: (*app).deleteDocument},
 		}},
-		{name: "tags", summary: "tags of nodes and documents", subs: []verb{
-			{name: "list", args: "NODE|DOCUMENT", summary: "show them", flags: typeFlag, run: (*app).listTags},
-			{name: "set", args: "NODE|DOCUMENT NAME=VALUE…", summary: "set some", flags: typeFlag, run: (*app).setTags},
-			{name: "remove", args: "NODE|DOCUMENT NAME…", summary: "remove some", flags: typeFlag, run: (*app).removeTags},
+		{name: "inventory", summary: "what is on nodes: packages, services, networks, your own", subs: inventoryVerbs()},
+		{name: "patches", summary: "what nodes lack, and what they are to have", subs: patchVerbs()},
+		{name: "compliance", summary: "how far nodes are as they should be, by type", run: (*app).compliance, subs: complianceVerbs()},
+		{name: "parameters", summary: "configuration and secrets by name", subs: parameterVerbs()},
+		{name: "tags", summary: "tags of nodes, documents, parameters and patch baselines", subs: []verb{
+			{name: "list", args: "RESOURCE", summary: "show them", flags: typeFlag, run: (*app).listTags},
+			{name: "set", args: "RESOURCE NAME=VALUE…", summary: "set some", flags: typeFlag, run: (*app).setTags},
+			{name: "remove", args: "RESOURCE NAME…", summary: "remove some", flags: typeFlag, run: (*app).removeTags},
 		}},
 		{name: "groups", summary: "resource groups: nodes by a query over tags", subs: []verb{
 			{name: "create", args: "NAME", summary: "make one", flags: groupFlags, run: (*app).createGroup},

@@ -179,26 +179,31 @@ func (a *app) deleteActivation(ctx context.Context, p *parsed) error {
 }
 
 func typeFlag(fs *flag.FlagSet) {
-	fs.String("type", "", "`ManagedInstance` or Document (default: by the look of the name)")
+	fs.String("type", "", "`type`: ManagedInstance, Document, Parameter or PatchBaseline (default: by the look of the name)")
 }
 
-// resource says what a name is the name of: nodes are mi-… or i-….
+// resource says what a name is the name of: nodes are mi-… or i-…, baselines pb-…, parameters of a hierarchy begin with a slash.
 func resource(p *parsed, id string) (string, error) {
 	switch t := p.str("type"); t {
-	case "ManagedInstance", "Document":
+	case "ManagedInstance", "Document", "Parameter", "PatchBaseline":
 		return t, nil
 	case "":
 	default:
-		return "", bad("-type %q: ManagedInstance or Document", fault.Clean(t))
+		return "", bad("-type %q: ManagedInstance, Document, Parameter or PatchBaseline", fault.Clean(t))
 	}
-	if strings.HasPrefix(id, "mi-") || strings.HasPrefix(id, "i-") {
+	switch {
+	case strings.HasPrefix(id, "mi-"), strings.HasPrefix(id, "i-"):
 		return "ManagedInstance", nil
+	case strings.HasPrefix(id, "pb-"):
+		return "PatchBaseline", nil
+	case strings.HasPrefix(id, "/"):
+		return "Parameter", nil
 	}
 	return "Document", nil
 }
 
 func (a *app) listTags(ctx context.Context, p *parsed) error {
-	args, err := p.arg("NODE|DOCUMENT")
+	args, err := p.arg("RESOURCE")
 	if err != nil {
 		return err
 	}
@@ -222,7 +227,7 @@ func (a *app) listTags(ctx context.Context, p *parsed) error {
 
 func (a *app) setTags(ctx context.Context, p *parsed) error {
 	if len(p.args) < 2 {
-		return bad("NODE|DOCUMENT and NAME=VALUE are needed")
+		return bad("RESOURCE and NAME=VALUE are needed")
 	}
 	kind, err := resource(p, p.args[0])
 	if err != nil {
@@ -241,7 +246,7 @@ func (a *app) setTags(ctx context.Context, p *parsed) error {
 
 func (a *app) removeTags(ctx context.Context, p *parsed) error {
 	if len(p.args) < 2 {
-		return bad("NODE|DOCUMENT and NAME are needed")
+		return bad("RESOURCE and NAME are needed")
 	}
 	kind, err := resource(p, p.args[0])
 	if err != nil {
