@@ -44,6 +44,10 @@ func plugins() []ActionSpec {
 			text("instanceDetailedInformation"), text("services"), {Name: "windowsRegistry", Type: AnyInput}, text("windowsRoles"),
 			text("customInventory"), text("customInventoryDirectory"), text("billingInfo"),
 		}},
+		{Name: "fleetwright:patchBaseline", Schemas: v20, Platforms: platforms, Inputs: []InputSpec{ // ours: what AWS-RunPatchBaseline is made of
+			must("Operation"), text("RebootOption"), text("SnapshotId"), text("InstallOverrideList"), text("BaselineOverride"),
+			text("AssociationId"), text("BaselineTags"), {Name: "Hooks", Type: BooleanInput}, {Name: "EndIfNothingToDo", Type: BooleanInput},
+		}},
 		{Name: "aws:refreshAssociation", Schemas: v20, Platforms: platforms, Inputs: []InputSpec{{Name: "associationIds", Type: ListInput}}},
 		{Name: "aws:configureDocker", Schemas: v20, Platforms: both, Inputs: []InputSpec{choice("action", true, "Install", "Uninstall")}},
 		{Name: "aws:runDockerAction", Schemas: v20, Platforms: both, Inputs: []InputSpec{

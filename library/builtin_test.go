@@ -2,6 +2,7 @@ package library_test
 
 import (
 	"context"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,6 +25,21 @@ func TestBuiltinsAreCalledAsOnAWS(t *testing.T) {
 			"workingDirectory": {"String", "", ""}, "executionTimeout": {"String", "3600", ""}},
 		"AWS-RunDocument": {"sourceType": {"String", "", "yes"}, "sourceInfo": {"StringMap", "{}", ""}, "documentParameters": {"StringMap", "{}", ""}},
 	}
+	once := func(more map[string]parameter) map[string]parameter {
+		m := map[string]parameter{"Operation": {"String", "", "yes"}, "RebootOption": {"String", "RebootIfNeeded", ""}}
+		maps.Copy(m, more)
+		return m
+	}
+	want["AWS-Noop"] = map[string]parameter{}
+	want["AWS-RunPatchBaseline"] = once(map[string]parameter{"AssociationId": {"String", "", ""}, "SnapshotId": {"String", "", ""}, "InstallOverrideList": {"String", "", ""}, "BaselineOverride": {"String", "", ""}})
+	want["AWS-RunPatchBaselineAssociation"] = once(map[string]parameter{"BaselineTags": {"String", "", ""}, "AssociationId": {"String", "", "yes"}, "InstallOverrideList": {"String", "", ""}})
+	want["AWS-RunPatchBaselineWithHooks"] = once(map[string]parameter{"SnapshotId": {"String", "", ""}, "PreInstallHookDocName": {"String", "AWS-Noop", ""},
+		"PostInstallHookDocName": {"String", "AWS-Noop", ""}, "OnExitHookDocName": {"String", "AWS-Noop", ""}})
+	gather := map[string]parameter{"files": {"String", "", ""}, "windowsRegistry": {"String", "", ""}}
+	for _, n := range []string{"applications", "awsComponents", "networkConfig", "windowsUpdates", "instanceDetailedInformation", "services", "windowsRoles", "customInventory", "billingInfo"} {
+		gather[n] = parameter{"String", "Enabled", ""}
+	}
+	want["AWS-GatherSoftwareInventory"] = gather
 	all, err := library.Builtins()
 	require.NoError(t, err)
 	require.Len(t, all, len(want))
@@ -120,6 +136,57 @@ func TestRunRemoteScriptSteps(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]any{"url": "https://example.org/a.sh"}, bound.Steps("Linux")[0].Inputs["sourceInfo"])
+}
+
+// AWS-RunPatchBaseline is one step with AWS's parameters; what AWS allows is allowed and nothing else.
+func TestRunPatchBaselineSteps(t *testing.T) {
+	doc := builtin(t, "AWS-RunPatchBaseline")
+	bound, err := doc.Bind(map[string][]string{"Operation": {"Scan"}}, nil)
+	require.NoError(t, err)
+	for _, platform := range []string{"Linux", "Windows", "MacOS"} {
+		steps := bound.Steps(platform)
+		require.Len(t, steps, 1)
+		require.Equal(t, document.Run, steps[0].Verdict)
+		require.Equal(t, "fleetwright:patchBaseline", steps[0].Action)
+		require.Equal(t, map[string]any{"Operation": "Scan", "RebootOption": "RebootIfNeeded", "SnapshotId": "", "InstallOverrideList": "", "BaselineOverride": "", "AssociationId": ""}, steps[0].Inputs)
+		require.Equal(t, 7200.0, steps[0].Timeout.Seconds())
+	}
+	for name, params := range map[string]map[string][]string{
+		"no operation":         {},
+		"another operation":    {"Operation": {"scan"}},
+		"another reboot":       {"Operation": {"Install"}, "RebootOption": {"RebootIfRequired"}},
+		"a snapshot without -": {"Operation": {"Scan"}, "SnapshotId": {"0123456789abcdef0123456789abcdef"}},
+		"a list over http":     {"Operation": {"Install"}, "InstallOverrideList": {"http://example.org/list.yaml"}},
+	} {
+		_, err := doc.Bind(params, nil)
+		require.Error(t, err, name)
+	}
+	for _, list := range []string{"", "https://example.org/list.yaml?sig=a", "s3://bucket/folder/list.yaml"} {
+		_, err := doc.Bind(map[string][]string{"Operation": {"Install"}, "InstallOverrideList": {list}, "SnapshotId": {"01234567-89ab-cdef-0123-456789ABCDEF"}}, nil)
+		require.NoError(t, err, list)
+	}
+}
+
+// With hooks there is a scan, the hook before, the installation without a restart, the hook behind, the restart with the report, and the hook at the end; a Scan runs the first alone.
+func TestRunPatchBaselineWithHooksSteps(t *testing.T) {
+	doc := builtin(t, "AWS-RunPatchBaselineWithHooks")
+	verdicts := func(operation string) (names []string) {
+		bound, err := doc.Bind(map[string][]string{"Operation": {operation}, "PreInstallHookDocName": {"My-Drain"}, "OnExitHookDocName": {"arn:aws:ssm:eu-west-1:111122223333:document/My-Undrain"}}, nil)
+		require.NoError(t, err)
+		for _, s := range bound.Steps("Linux") {
+			if s.Verdict == document.Run {
+				names = append(names, s.Name)
+			}
+		}
+		var hooks []string
+		for _, ref := range bound.Included() {
+			hooks = append(hooks, ref.Name)
+		}
+		require.Equal(t, []string{"My-Drain", "AWS-Noop", "arn:aws:ssm:eu-west-1:111122223333:document/My-Undrain"}, hooks)
+		return names
+	}
+	require.Equal(t, []string{"PreInstallScan", "PreInstallHook", "InstallNoReboot", "PostInstallHook", "RebootAndReport", "OnExitHook"}, verdicts("Install"))
+	require.Equal(t, []string{"PreInstallScan"}, verdicts("Scan"))
 }
 
 // AWS-RunDocument fetches one file under a name that it then runs, since only a path says where a fetched document lies.
