@@ -100,13 +100,13 @@ func deedOf(s *document.Step) (d deed, ok bool) {
 	return d, false
 }
 
-// undoes reports whether b takes back what a did.
-func (b deed) undoes(a deed) bool {
-	if a.service != b.service || a.noun != b.noun {
+// undoes reports whether d takes back what a did.
+func (d deed) undoes(a deed) bool {
+	if a.service != d.service || a.noun != d.noun {
 		return false
 	}
 	for _, v := range undo[a.verb] {
-		if v == b.verb {
+		if v == d.verb {
 			return true
 		}
 	}
@@ -114,8 +114,8 @@ func (b deed) undoes(a deed) bool {
 }
 
 // makes reports whether a deed brings something into being, which is left behind when nobody takes it back; the other deeds leave something half done.
-func (a deed) makes() bool {
-	switch a.verb {
+func (d deed) makes() bool {
+	switch d.verb {
 	case "create", "run", "allocate", "copy", "register", "restore", "launch", "provision", "put", "add":
 		return true
 	}

@@ -116,7 +116,7 @@ func (r *run) stop(s *Stop) error {
 		return nil
 	}
 	x.Status = Cancelling
-	x.NextStep = ""
+	x.NextStep, x.Deadline = "", time.Time{}
 	if x.Fan != nil {
 		r.stopChildren(x.Fan, "")
 		r.fanEnded()

@@ -116,7 +116,7 @@ func killAtEveryCommit(t *testing.T, doc string, steps int) {
 				require.Len(t, x.Steps, steps)
 			})
 		}
-		if done || testing.Short() && n > 30 {
+		if done || testing.Short() && n > 12 {
 			break
 		}
 	}

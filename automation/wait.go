@@ -24,7 +24,11 @@ func (r *run) sleep(i int) {
 		}
 		until = r.now.Add(d)
 	} else {
-		t, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(text(rec.Inputs["Timestamp"])))
+		at := strings.TrimSpace(text(rec.Inputs["Timestamp"]))
+		t, err := time.Parse(time.RFC3339Nano, at)
+		if err != nil {
+			t, err = time.Parse("2006-01-02T15:04:05", at) // without a zone it is UTC
+		}
 		if err != nil {
 			r.failed(i, Failed, invalid("Timestamp must be a time such as 2020-01-01T01:00:00Z"), false)
 			return
