@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,7 @@ type filter struct {
 	values []string
 	any    bool
 	medium bool // F7: Medium also takes Moderate
+	loose  bool // spaces do not count: Windows Update writes "Security Updates", baselines SecurityUpdates, and of products both
 	known  bool
 	last   string
 	answer bool
@@ -115,7 +117,7 @@ func orUnspecified(l Level) Level {
 func (p *plan) compileGroup(g FilterGroup) group {
 	out := make(group, len(g))
 	for i, f := range g {
-		c := filter{key: f.Key, values: f.Values}
+		c := filter{key: f.Key, values: f.Values, loose: p.family == FamilyWindows}
 		for _, v := range f.Values {
 			if v == "*" {
 				c.any = true
@@ -176,7 +178,7 @@ func (f *filter) equals(v string) bool {
 		return false
 	}
 	for _, w := range f.values {
-		if strings.EqualFold(v, w) {
+		if strings.EqualFold(v, w) || f.loose && strings.EqualFold(strings.ReplaceAll(v, " ", ""), strings.ReplaceAll(w, " ", "")) {
 			return true
 		}
 	}
@@ -209,7 +211,7 @@ func (p *plan) property(k FilterKey, a *Available, n *Advisory) string {
 		}
 	case KeyMSRCSeverity:
 		if u != nil {
-			return u.MSRCSeverity
+			return cmp.Or(u.MSRCSeverity, "Unspecified") // as Windows Update leaves it empty
 		}
 	case KeyPatchSet:
 		return patchSet(a)
