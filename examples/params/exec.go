@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"io/fs"
 	"maps"
 	"os/exec"
 	"slices"
@@ -36,7 +38,7 @@ func (a *app) exec(ctx context.Context, p *parsed) error {
 	program, err := exec.LookPath(p.rest[0])
 	if err != nil {
 		a.note("%v", err)
-		if strings.Contains(err.Error(), "permission") {
+		if errors.Is(err, fs.ErrPermission) {
 			return exit(exitCannotRun)
 		}
 		return exit(exitNotFound)
@@ -59,7 +61,12 @@ func (a *app) exec(ctx context.Context, p *parsed) error {
 		env = append(env, name+"="+vars[name])
 	}
 	// The store is closed: it is free for others, and nothing of it comes to the program.
-	return a.become(ctx, program, p.rest, env)
+	err = a.become(ctx, program, p.rest, env)
+	if e := exit(0); err == nil || errors.As(err, &e) {
+		return err
+	}
+	a.note("%s cannot be run: %v", program, err)
+	return exit(exitCannotRun)
 }
 
 // variables reads the parameters below the paths. Of two paths the later wins, aloud; within a path two parameters of one name are refused, as nobody could say which is meant.

@@ -7,9 +7,7 @@ import (
 	"syscall"
 )
 
-// become replaces this program by another: signals, exit code, terminal and process id are its own, and no process with its secrets stays behind.
-func (a *app) become(_ context.Context, program string, argv, env []string) error {
-	err := syscall.Exec(program, argv, env)
-	a.note("%s cannot be run: %v", program, err)
-	return exit(exitCannotRun)
+// become replaces this program by another: signals, exit code, terminal and process id are its own, and no process with its secrets stays behind. It returns only if that failed.
+func become(_ context.Context, program string, argv, env []string) error {
+	return syscall.Exec(program, argv, env)
 }

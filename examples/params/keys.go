@@ -68,7 +68,7 @@ func (k *keyring) UnwrapKey(ctx context.Context, w seal.Wrapped, aad []byte) ([]
 // openKeys opens the key file, with a passphrase if it needs one.
 func (a *app) openKeys(protected bool) (_ *localkeys.Keys, err error) {
 	path := a.where.keyFile()
-	o := &localkeys.Options{}
+	o := &localkeys.Options{Now: a.now}
 	if _, err = os.Stat(path); err == nil {
 		if protected || a.where.passphrase != "" {
 			if o.Passphrase, err = a.keyPassphrase(false); err != nil {
@@ -122,7 +122,7 @@ func (a *app) initIn(ctx context.Context, st store.Store, protect bool) error {
 		return err
 	})
 	if err == nil {
-		return tell(fault.AlreadyExists, "the store is there already, with a key file of its own: nothing was changed")
+		return errThere
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -146,7 +146,7 @@ func (a *app) initIn(ctx context.Context, st store.Store, protect bool) error {
 	case err != nil:
 		return err
 	}
-	if err := remember(ctx, st, keys, protect); err != nil {
+	if err := remember(ctx, st, keys, protect, true); err != nil {
 		return err
 	}
 	if a.wantsJSON() {
@@ -201,7 +201,7 @@ func (a *app) rotateKey(ctx context.Context, p *parsed) error {
 			}
 		}
 		primary := keys.Primary()
-		if err := remember(w.ctx, w.store, keys, w.keys.check.Passphrase); err != nil {
+		if err := remember(w.ctx, w.store, keys, w.keys.check.Passphrase, false); err != nil {
 			return err
 		}
 		// Secrets of the default key, and those that name an older key.

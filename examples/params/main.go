@@ -42,7 +42,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ, now: time.Now, terminal: openTerminal}
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ, now: time.Now, terminal: openTerminal, become: become}
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(a.main(ctx, os.Args[1:]))
 }
@@ -55,6 +55,7 @@ type app struct {
 	environ        func() []string
 	now            func() time.Time
 	terminal       func() (terminal, error)
+	become         func(ctx context.Context, program string, argv, env []string) error // starts the program of exec
 
 	where  where
 	format string

@@ -130,7 +130,7 @@ func (a *app) connect(ctx context.Context, create bool) (store.Store, func() err
 	s, err := pgstore.Open(ctx, pool, a.where.name, nil)
 	if err != nil {
 		pool.Close()
-		return nil, nil, err
+		return nil, nil, tell(fault.ServiceUnavailable, "the database cannot be used: %v", err)
 	}
 	return s, func() error { s.Close(); pool.Close(); return nil }, nil
 }
@@ -186,11 +186,22 @@ func (a *app) with(ctx context.Context, fn func(w *world) error) (err error) {
 	return fn(w)
 }
 
-// remember stores by which keys secrets are opened from now on.
-func remember(ctx context.Context, s store.Store, keys seal.Wrapper, protected bool) error {
+// remember stores by which keys secrets are opened from now on. The first time, who comes second is refused.
+func remember(ctx context.Context, s store.Store, keys seal.Wrapper, protected, first bool) error {
 	value, err := seal.NewBox(keys, nil).MakeCheck(ctx)
 	if err != nil {
 		return err
 	}
-	return s.Update(ctx, func(_ context.Context, tx store.Tx) error { return checks.Put(tx, checkKey, check{value, protected}) })
+	return s.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+		_, err := checks.Get(ctx, tx, checkKey)
+		switch {
+		case err == nil && first:
+			return errThere
+		case err != nil && !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		return checks.Put(tx, checkKey, check{value, protected})
+	})
 }
+
+var errThere = tell(fault.AlreadyExists, "the store is there already, with a key file of its own: nothing was changed")

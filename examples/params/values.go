@@ -7,6 +7,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -208,8 +209,8 @@ func (a *app) label(ctx context.Context, p *parsed) error {
 		}
 		if a.wantsJSON() {
 			err = a.json(out)
-		} else if n := len(p.args) - 1 - len(out.InvalidLabels); n > 0 {
-			a.say("%s version %d has %s more", fault.Clean(name), out.ParameterVersion, count(n, "label", "labels"))
+		} else if given := slices.DeleteFunc(slices.Clone(p.args[1:]), func(l string) bool { return slices.Contains(out.InvalidLabels, l) }); len(given) > 0 {
+			a.say("%s version %d has %s", fault.Clean(name), out.ParameterVersion, few(given))
 		}
 		if len(out.InvalidLabels) > 0 {
 			a.note("no labels: %s. Labels have letters, digits, dots, dashes and underlines, begin with no digit, and not with aws or ssm", few(out.InvalidLabels))
