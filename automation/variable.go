@@ -24,8 +24,8 @@ func (r *run) updateVariable(i int) {
 		return
 	}
 	v := rec.Inputs["Value"]
-	if n := r.step(rec).input("Value"); n != nil && strings.HasSuffix(n.whole(), ".OutputPayload") && decl.Type == document.TypeString {
-		v = text(v) // the one answer that is a text where a text is wanted: AWS's own runbooks keep it in variables of type String
+	if n := r.step(rec).input("Value"); n != nil && decl.Type == document.TypeString {
+		v = r.asText(n.whole(), v)
 	}
 	if err := assignable(v, decl.Type); err != nil {
 		r.failed(i, Failed, invalid("Value does not fit variable %s: %s", clip(name), err), false)
@@ -33,6 +33,28 @@ func (r *run) updateVariable(i int) {
 	}
 	r.x.Variables[name] = clone(v)
 	r.finish(i, Success, nil)
+}
+
+// asText makes a text of the two outputs that AWS's own runbooks keep in variables of type String, though they have another type: a whole answer is its JSON, the
+// Output of a child its only item. Nothing else is converted.
+func (r *run) asText(ref string, v any) any {
+	base, out, _ := strings.Cut(ref, ".")
+	i, ok := r.rb.byName[base]
+	if !ok {
+		return v
+	}
+	list, isList := v.([]any)
+	switch {
+	case out == "OutputPayload":
+		return text(v)
+	case out != "Output" || !isList || r.rb.steps[i].Action != "aws:executeAutomation":
+		return v
+	case len(list) == 0:
+		return ""
+	case len(list) == 1:
+		return text(list[0])
+	}
+	return text(v)
 }
 
 // assignable checks a value for a variable of a type (A10).

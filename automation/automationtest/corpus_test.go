@@ -69,9 +69,13 @@ func runbooks(t testing.TB, each func(path string, rb *automation.Runbook)) (bad
 func TestCorpusLoadsIsExploredAndRuns(t *testing.T) {
 	ends, warnings, truncated, loaded, states := map[automation.Status]int{}, map[automation.WarningKind]int{}, 0, 0, 0
 	why := map[string]int{}
+	bound := 60
+	if os.Getenv("FLEETWRIGHT_LONG") != "" {
+		bound = 2000
+	}
 	bad := runbooks(t, func(path string, rb *automation.Runbook) {
 		loaded++
-		e, err := rb.Explore(&automation.ExploreOptions{States: 60})
+		e, err := rb.Explore(&automation.ExploreOptions{States: bound})
 		require.NoError(t, err, path)
 		require.NotZero(t, e.States)
 		states += e.States
