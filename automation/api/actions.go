@@ -53,6 +53,17 @@ func Actions(caller Caller, o *Options) map[string]automation.Action {
 	add("aws:executeAwsApi", false, a.execute)
 	add("aws:assertAwsResourceProperty", true, a.execute)
 	add("aws:waitForAwsResourceProperty", true, a.execute)
+	add("aws:changeInstanceState", true, a.changeInstanceState)
+	add("aws:runInstances", true, a.runInstances)
+	add("aws:createTags", true, a.createTags)
+	add("aws:createImage", false, a.createImage)
+	add("aws:copyImage", true, a.copyImage)
+	add("aws:deleteImage", false, a.deleteImage)
+	add("aws:createStack", true, a.createStack)
+	add("aws:updateStack", true, a.updateStack)
+	add("aws:deleteStack", true, a.deleteStack)
+	add("aws:executeStateMachine", true, a.executeStateMachine)
+	add("aws:invokeLambdaFunction", false, a.invokeLambdaFunction)
 	return out
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/fleetwright/fleetwright/automation"
@@ -112,4 +113,33 @@ func clipTo(s string, n int) string {
 		return strings.ToValidUTF8(s[:n], "") + "…"
 	}
 	return s
+}
+
+// failed is the failure of a step that could not learn how things are; what passes stays for watch to judge.
+func (a *actions) failed(ctx context.Context, err error) error {
+	var q *question
+	if passing(err) || !errors.As(err, &q) {
+		return err
+	}
+	return refused(ctx, q.api, q.err)
+}
+
+// codeIs reports whether a step's failure is that an operation was refused with this code.
+func codeIs(err error, code string) bool {
+	var f *automation.CallError
+	return errors.As(err, &f) && slices.Contains(f.Failure.Details["ErrorCode"], code)
+}
+
+// about adds to a failure what was made before, so that who cleans up knows.
+func about(err error, name string, values ...any) error {
+	var f *automation.CallError
+	if !errors.As(err, &f) {
+		return err
+	}
+	out := *f
+	out.Failure.Details = map[string][]string{name: automation.Strings(values)}
+	for k, v := range f.Failure.Details {
+		out.Failure.Details[k] = v
+	}
+	return &out
 }

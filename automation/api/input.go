@@ -129,3 +129,24 @@ func items(v any) []any {
 
 // str is a text in an answer.
 func str(v any, path ...any) string { return textOf(dig(v, path...)) }
+
+// take puts inputs that must be there into in, given by pairs of the input's name and the operation's.
+func (c *call) take(in map[string]any, pairs ...string) error {
+	for i := 0; i < len(pairs); i += 2 {
+		s := strings.TrimSpace(c.text(pairs[i]))
+		if s == "" {
+			return invalid(pairs[i] + " must be given")
+		}
+		in[pairs[i+1]] = s
+	}
+	return nil
+}
+
+// pass puts texts that are there into in, given as take's.
+func (c *call) pass(in map[string]any, pairs ...string) {
+	for i := 0; i < len(pairs); i += 2 {
+		if s := c.text(pairs[i]); s != "" {
+			in[pairs[i+1]] = s
+		}
+	}
+}
