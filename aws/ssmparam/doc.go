@@ -15,7 +15,8 @@
 // # Secrets
 //
 // A value that AWS decrypted is a parameter.Value that hides. What AWS says when it refuses a value may quote it, so the text of its answers to PutParameter is kept only for codes whose
-// texts cannot; the causes of errors are not kept. The client's own logging of bodies (aws.LogRequestWithBody, aws.LogResponseWithBody) shows values and must stay off.
+// texts cannot; the causes of errors are not kept. The SDK's log gets no bodies from here
+// (aws.LogRequestWithBody and aws.LogResponseWithBody write what they write without the body), nor those texts.
 //
 // # Tries and answers that were lost
 //

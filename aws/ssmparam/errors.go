@@ -122,12 +122,12 @@ func answered(err error) bool {
 	if errors.As(err, &params) || neverSent(err) {
 		return true
 	}
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
 	status := statusOf(err)
-	return status < http.StatusInternalServerError || status == http.StatusServiceUnavailable || status == http.StatusNotImplemented
+	var api smithy.APIError
+	if errors.As(err, &api) && (status < http.StatusInternalServerError || status == http.StatusServiceUnavailable || status == http.StatusNotImplemented) {
+		return true
+	}
+	return status >= http.StatusBadRequest && status < http.StatusInternalServerError
 }
 
 // neverSent reports whether no connection was made, or what had to be known before one was not.
@@ -153,6 +153,21 @@ func unanswered(ctx context.Context, op string, err error) error {
 	}
 	return fault.New(op, fault.OutcomeUnknown, "AWS %s; look before you repeat it", trouble(err))
 }
+
+// quiet keeps bodies, which have values, out of the SDK's log.
+func quiet(o *ssm.Options) {
+	if o.ClientLogMode.IsRequestWithBody() {
+		o.ClientLogMode.ClearRequestWithBody()
+		o.ClientLogMode |= aws.LogRequest
+	}
+	if o.ClientLogMode.IsResponseWithBody() {
+		o.ClientLogMode.ClearResponseWithBody()
+		o.ClientLogMode |= aws.LogResponse
+	}
+}
+
+// silent keeps what AWS says, which may quote values, out of it.
+func silent(o *ssm.Options) { o.ClientLogMode.ClearRetries() }
 
 // onceOnly lets the SDK try a write again only when the one before did nothing.
 func onceOnly(o *ssm.Options) {

@@ -91,7 +91,7 @@ type method[In, Out any] func(ctx context.Context, in *In, o ...func(*ssm.Option
 func read[In, Out any](ctx context.Context, s *Store, op string, m method[In, Out], in *In) (*Out, error) {
 	limited, cancel := s.limit(ctx)
 	defer cancel()
-	out, err := m(limited, in)
+	out, err := m(limited, in, quiet)
 	if err != nil {
 		return nil, failed(ctx, op, err, true)
 	}
@@ -107,7 +107,11 @@ func write[In, Out any](ctx context.Context, s *Store, op string, quotes bool, m
 	defer cancel()
 	s.cache.drop(names)
 	defer s.cache.drop(names)
-	out, err := m(limited, in, onceOnly)
+	o := []func(*ssm.Options){quiet, onceOnly}
+	if quotes {
+		o = append(o, silent)
+	}
+	out, err := m(limited, in, o...)
 	if err == nil {
 		return out, nil
 	}

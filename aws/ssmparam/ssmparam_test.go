@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,7 +62,10 @@ func serve(t testing.TB) *server {
 	require.NoError(t, err)
 	st := memstore.New()
 	log := audit.New(audit.Config{Store: st, Authorize: access.AllowAll{}})
-	s := &server{Service: parameter.New(parameter.Config{Store: st, Box: seal.NewBox(wrapper, nil), Authorizer: access.AllowAll{}, Audit: log, Region: region})}
+	var ticks atomic.Int64 // no two changes in one millisecond: the wire holds no more
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return start.Add(time.Duration(ticks.Add(1)) * time.Millisecond) }
+	s := &server{Service: parameter.New(parameter.Config{Store: st, Box: seal.NewBox(wrapper, nil), Authorizer: access.AllowAll{}, Audit: log, Region: region, Now: clock})}
 	face := ssmops.New(ssmops.Services{Parameters: s.Service, Audit: log}, nil).Handler(ssmops.AuthenticatorFunc(func(r *http.Request) (access.Principal, error) {
 		if !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=") {
 			return access.Principal{}, errors.New("the request is not signed")
