@@ -58,7 +58,7 @@ func (a *Action) run(ctx context.Context, c *action.Call) (action.Result, error)
 	case <-ctx.Done():
 		return none, context.Cause(ctx)
 	}
-	t, err := openTree(a.o.Root)
+	t, err := openTree(a.o.Root, a.o.Chroot)
 	if err != nil {
 		return none, err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,10 +25,11 @@ func unix(s string) time.Time {
 	return time.Unix(n, 0).UTC()
 }
 
-// openTree opens the file system of the machine. In another tree no link leads out of it.
-func openTree(dir string) (*tree, error) {
+// openTree opens the file system of the machine. Links within a tree lead where the programs that work on it go: those of the tree stay in it.
+func openTree(dir string, chroot bool) (*tree, error) {
 	if dir == "" {
-		return &tree{FS: os.DirFS("/"), done: func() error { return nil }}, nil
+		dir = string(filepath.Separator)
+		return &tree{FS: os.DirFS(dir), done: func() error { return nil }}, nil
 	}
 	r, err := os.OpenRoot(dir)
 	if err != nil {
@@ -34,7 +37,52 @@ func openTree(dir string) (*tree, error) {
 		e.Err = err
 		return nil, e
 	}
-	return &tree{FS: r.FS(), dir: dir, done: r.Close}, nil
+	if !chroot {
+		return &tree{FS: os.DirFS(dir), dir: dir, done: r.Close}, nil
+	}
+	return &tree{FS: inside{r}, dir: dir, done: r.Close}, nil
+}
+
+// inside is the file system of a tree as a program sees it whose root the tree is: absolute links begin there.
+type inside struct{ root *os.Root }
+
+// mostLinks is how many links may follow each other, as Linux has it.
+const mostLinks = 40
+
+// Open implements fs.FS.
+func (f inside) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	done, rest, links := ".", name, 0
+	for rest != "" && rest != "." {
+		first, more, _ := strings.Cut(rest, "/")
+		rest = more
+		switch first {
+		case "", ".":
+			continue
+		case "..":
+			done = path.Dir(done)
+			continue
+		}
+		next := path.Join(done, first)
+		target, err := f.root.Readlink(next)
+		if err != nil { // no link, or nothing there: opening it will tell
+			done = next
+			continue
+		}
+		if links++; links > mostLinks {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("too many links")}
+		}
+		if path.IsAbs(target) {
+			done = "."
+		}
+		rest = path.Join(strings.TrimPrefix(target, "/"), rest)
+		if path.IsAbs(target) {
+			rest = strings.TrimPrefix(path.Clean("/"+rest), "/")
+		}
+	}
+	return f.root.Open(done)
 }
 
 func (t *tree) exists(name string) bool {
