@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/fleetwright/fleetwright/command"
@@ -303,10 +304,24 @@ func readToken(op, s string) (t invocationsToken, err error) {
 	return t, nil
 }
 
+// firstLine is the first line of what steps wrote, or else of why one of them failed.
+func firstLine(steps []message.StepReport) string {
+	if l := command.Line(steps); l != "" {
+		return l
+	}
+	for _, s := range steps {
+		if s.Status != message.Success && s.Reason != "" {
+			l, _, _ := strings.Cut(s.Reason, "\n")
+			return l
+		}
+	}
+	return ""
+}
+
 func (a *API) invocationShape(ctx context.Context, c *command.Command, r *command.Result, plugins bool) CommandInvocation {
 	out := CommandInvocation{CommandID: r.CommandID, InstanceID: r.Node, InstanceName: r.Name, Comment: c.Comment, DocumentName: r.DocumentName, DocumentVersion: c.DocumentVersion,
 		RequestedDateTime: Time{c.RequestedDateTime}, Status: r.Status, StatusDetails: detail(r.Detail), CommandPlugins: []CommandPlugin{}, ResponseCode: r.ExitCode, Reason: r.Reason,
-		ExecutionStartDateTime: Time{r.Started}, ExecutionEndDateTime: Time{r.Ended}, ElapsedSeconds: r.Elapsed(a.now()).Seconds(), FirstLine: command.Line(r.Steps)}
+		ExecutionStartDateTime: Time{r.Started}, ExecutionEndDateTime: Time{r.Ended}, ElapsedSeconds: r.Elapsed(a.now()).Seconds(), FirstLine: firstLine(r.Steps)}
 	if !plugins {
 		return out
 	}

@@ -12,7 +12,7 @@
 // The code comes from -code-file, from standard input (-code-file -), or from FLEETWRIGHT_ACTIVATION_CODE; never from the command line, which everybody on the machine can read.
 //
 // It gathers inventory when a document with aws:softwareInventory says so (AWS-GatherSoftwareInventory), and remembers in its directory what it reported, so that only what
-// changed travels. JSON files in inventory/custom below its directory (-custom-inventory) are reported as types of the owner's own.
+// changed travels; it patches the machine when one says so (AWS-RunPatchBaseline), which needs root for Install. JSON files in inventory/custom below its directory (-custom-inventory) are reported as types of the owner's own.
 //
 // Every flag can stand in a file of lines name=value (-config FILE) or in the environment (FLEETWRIGHT_SERVER for -server); the command line goes before
 // the environment, and that before the file. SIGTERM and SIGINT stop gracefully: what runs is told to end and the control plane is told how it ended. The agent reconnects for ever.
@@ -44,6 +44,7 @@ import (
 	"github.com/fleetwright/fleetwright/action"
 	"github.com/fleetwright/fleetwright/action/download"
 	softwareinventory "github.com/fleetwright/fleetwright/action/inventory"
+	"github.com/fleetwright/fleetwright/action/patchbaseline"
 	"github.com/fleetwright/fleetwright/action/rundocument"
 	"github.com/fleetwright/fleetwright/action/shell"
 	"github.com/fleetwright/fleetwright/agent"
@@ -224,8 +225,10 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	if o.shell != "" {
 		scripts.Interpreter = strings.Fields(o.shell)
 	}
+	guard := download.Guard{Allow: o.allow}
 	actions, err := action.NewSet(shell.New(scripts), shell.NewPowerShell(&shell.Options{Strict: o.strict, RunAs: o.runAs}), rundocument.New(nil),
-		download.New(&download.Options{Guard: download.Guard{Allow: o.allow}}),
+		download.New(&download.Options{Guard: guard}),
+		patchbaseline.New(&patchbaseline.Options{Guard: guard, State: filepath.Join(o.dir, "patches.json")}),
 		softwareinventory.New(softwareinventory.Options{Instance: true, Journal: gather.FileJournal(filepath.Join(o.dir, "inventory", "reported.json")), Gather: gather.Config{CustomDir: o.customDir}}))
 	if err != nil {
 		return err

@@ -76,10 +76,10 @@ func (a *app) compliance(ctx context.Context, p *parsed) error {
 	if a.wantsJSON() {
 		return a.json(compliance.ListComplianceSummariesResult{ComplianceSummaryItems: all})
 	}
-	t := a.table("TYPE", "NODES", "COMPLIANT", "NON-COMPLIANT", "WORST OF THEM")
+	t := a.table("TYPE", "NODES", "COMPLIANT", "NON-COMPLIANT")
 	for _, s := range all {
-		good, wrong := s.CompliantSummary.CompliantCount, s.NonCompliantSummary.NonCompliantCount
-		t.row(s.ComplianceType, good+wrong, good, wrong, tally(s.NonCompliantSummary.SeveritySummary))
+		good := s.CompliantSummary.CompliantCount
+		t.row(s.ComplianceType, good+s.NonCompliantSummary.NonCompliantCount, good, wrong(s.NonCompliantSummary))
 	}
 	return t.end()
 }
@@ -130,7 +130,7 @@ func (a *app) complianceNodes(ctx context.Context, p *parsed) error {
 	}
 	t := a.table("NODE", "TYPE", "STATUS", "SEVERITY", "COMPLIANT", "NON-COMPLIANT", "CHECKED")
 	for _, s := range all {
-		t.row(s.ResourceID, s.ComplianceType, s.Status, worst(s), s.CompliantSummary.CompliantCount, wrong(s), s.ExecutionSummary.ExecutionTime)
+		t.row(s.ResourceID, s.ComplianceType, s.Status, worst(s), s.CompliantSummary.CompliantCount, wrong(s.NonCompliantSummary), s.ExecutionSummary.ExecutionTime)
 	}
 	return t.end()
 }
@@ -143,13 +143,12 @@ func worst(s compliance.ResourceSummaryItem) string {
 	return s.OverallSeverity
 }
 
-// wrong is how many items of a summary are not compliant, and how bad they are.
-func wrong(s compliance.ResourceSummaryItem) string {
-	n := s.NonCompliantSummary.NonCompliantCount
-	if n == 0 {
+// wrong is how many are not compliant, and how bad that is.
+func wrong(s compliance.NonCompliantSummary) string {
+	if s.NonCompliantCount == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d (%s)", n, tally(s.NonCompliantSummary.SeveritySummary))
+	return fmt.Sprintf("%d (%s)", s.NonCompliantCount, tally(s.SeveritySummary))
 }
 
 func (a *app) complianceItems(ctx context.Context, p *parsed) error {
@@ -174,7 +173,7 @@ func (a *app) complianceItems(ctx context.Context, p *parsed) error {
 	}
 	t := a.table("TYPE", "ITEM", "STATUS", "SEVERITY", "CHECKED", "TITLE", "DETAILS")
 	for _, i := range all {
-		t.row(i.ComplianceType, i.ID, i.Status, i.Severity, i.ExecutionSummary.ExecutionTime, short(i.Title, 60), short(details(i.Details), 60))
+		t.row(i.ComplianceType, i.ID, i.Status, i.Severity, i.ExecutionSummary.ExecutionTime, short(i.Title, 60), short(details(i.Details), 120))
 	}
 	return t.end()
 }
@@ -206,9 +205,9 @@ func (a *app) complianceAt(ctx context.Context, p *parsed) error {
 		return a.json(was)
 	}
 	s := was.Summary
-	err = a.facts([2]any{"node", args[0]}, [2]any{"type", args[1]}, [2]any{"at", at}, [2]any{"status", s.Status}, [2]any{"severity", worst(s)}, [2]any{"non-compliant", wrong(s)},
-		[2]any{"compliant", s.CompliantSummary.CompliantCount}, [2]any{"so since", was.Unchanged}, [2]any{"by the report of", was.Reported},
-		[2]any{"which is", fmt.Sprintf("number %d of the history, %s", was.Seq, execution(s.ExecutionSummary))})
+	err = a.facts([2]any{"node", args[0]}, [2]any{"type", args[1]}, [2]any{"at", at}, [2]any{"status", s.Status}, [2]any{"severity", worst(s)}, [2]any{"non-compliant", wrong(s.NonCompliantSummary)},
+		[2]any{"compliant", s.CompliantSummary.CompliantCount}, [2]any{"so since", was.Unchanged}, [2]any{"reported", was.Reported}, [2]any{"checked", s.ExecutionSummary.ExecutionTime},
+		[2]any{"execution", strings.TrimSpace(s.ExecutionSummary.ExecutionType + " " + s.ExecutionSummary.ExecutionID)}, [2]any{"report", fmt.Sprintf("%d of the history", was.Seq)})
 	if err != nil {
 		return err
 	}
@@ -222,21 +221,9 @@ func (a *app) complianceAt(ctx context.Context, p *parsed) error {
 	fmt.Fprintln(a.stdout)
 	t := a.table("ITEM", "STATUS", "SEVERITY", "TITLE", "DETAILS")
 	for _, i := range items {
-		t.row(i.ID, i.Status, i.Severity, short(i.Title, 60), short(details(i.Details), 60))
+		t.row(i.ID, i.Status, i.Severity, short(i.Title, 60), short(details(i.Details), 120))
 	}
 	return t.end()
-}
-
-// execution says by what a report was made.
-func execution(e compliance.ExecutionSummary) string {
-	out := "checked " + when(e.ExecutionTime)
-	if e.ExecutionType != "" {
-		out += " by " + e.ExecutionType
-	}
-	if e.ExecutionID != "" {
-		out += " " + e.ExecutionID
-	}
-	return out
 }
 
 func (a *app) complianceHistory(ctx context.Context, p *parsed) error {
@@ -257,7 +244,7 @@ func (a *app) complianceHistory(ctx context.Context, p *parsed) error {
 	}
 	t := a.table("REPORT", "TAKEN", "STATUS", "SEVERITY", "COMPLIANT", "NON-COMPLIANT", "CHANGED", "REMOVED", "EXECUTION")
 	for _, r := range out.Reports {
-		t.row(r.Seq, r.Taken, r.Summary.Status, worst(r.Summary), r.Summary.CompliantSummary.CompliantCount, wrong(r.Summary), r.Changed, r.Removed, r.Execution.ExecutionID)
+		t.row(r.Seq, r.Taken, r.Summary.Status, worst(r.Summary), r.Summary.CompliantSummary.CompliantCount, wrong(r.Summary.NonCompliantSummary), r.Changed, r.Removed, r.Execution.ExecutionID)
 	}
 	return t.end()
 }

@@ -90,7 +90,7 @@ func (a *app) exportInventory(ctx context.Context, p *parsed) error {
 		}
 	}
 	if p.str("dir") != "" {
-		fmt.Fprintf(a.stderr, "fleetctl: %d nodes\n", n)
+		fmt.Fprintf(a.stderr, "fleetctl: %s\n", nodeCount(n))
 	}
 	return x.end()
 }

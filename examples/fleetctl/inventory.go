@@ -143,6 +143,15 @@ func (a *app) findInventory(ctx context.Context, p *parsed) error {
 	if err != nil {
 		return err
 	}
+	for i, f := range filters { // Exists itself is for groups only, but an attribute that is there is one that is not empty
+		if f.Type != inventory.Exists {
+			continue
+		}
+		if _, attribute := f.Split(); attribute == "" {
+			return bad("%s exists: say of which attribute, or ask count -group 'them: %[1]s exists'", fault.Clean(f.Key))
+		}
+		filters[i] = inventory.Filter{Key: f.Key, Type: inventory.NotEqual, Values: []string{""}}
+	}
 	limit := p.num("limit")
 	if limit < 0 {
 		return bad("-limit %d is negative", limit)
@@ -166,6 +175,9 @@ func (a *app) findInventory(ctx context.Context, p *parsed) error {
 		}
 	} else if err := a.showFound(ctx, filters, nodes); err != nil {
 		return err
+	}
+	if len(nodes) == 0 {
+		fmt.Fprintln(a.stderr, "fleetctl: no node meets that")
 	}
 	if more {
 		fmt.Fprintf(a.stderr, "fleetctl: there are more than %d nodes: -limit 0 shows all\n", len(nodes))
@@ -444,9 +456,16 @@ func (a *app) deleteInventory(ctx context.Context, p *parsed) error {
 		}
 	}
 	if r.DryRun {
-		return a.say("%s would go from %d nodes", fault.Clean(args[0]), out.DeletionSummary.TotalCount)
+		return a.say("%s would go from %s", fault.Clean(args[0]), nodeCount(out.DeletionSummary.TotalCount))
 	}
-	return a.say("deletion %s: %s goes from %d nodes", fault.Clean(out.DeletionID), fault.Clean(args[0]), out.DeletionSummary.TotalCount)
+	return a.say("deletion %s: %s goes from %s", fault.Clean(out.DeletionID), fault.Clean(args[0]), nodeCount(out.DeletionSummary.TotalCount))
+}
+
+func nodeCount(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
 }
 
 func (a *app) inventoryDeletions(ctx context.Context, p *parsed) error {

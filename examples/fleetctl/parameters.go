@@ -230,6 +230,17 @@ func missing(names []string) error {
 	return fault.New("fleetctl", parameter.CodeNotFound, "not there: %s", fault.Clean(strings.Join(names, ", ")))
 }
 
+// shows reports whether what is typed there is shown: it is a terminal.
+func shows(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	if !ok || !isTerminal(f) {
+		return false
+	}
+	st, err := f.Stat()
+	null, nerr := os.Stat(os.DevNull)
+	return err != nil || nerr != nil || !os.SameFile(st, null)
+}
+
 // putParameter stores a value. It comes from standard input alone: the command line can be read by everybody on the machine.
 func (a *app) putParameter(ctx context.Context, p *parsed) error {
 	args, err := p.arg("NAME")
@@ -248,7 +259,7 @@ func (a *app) putParameter(ctx context.Context, p *parsed) error {
 	for _, t := range tagList(tags) {
 		r.Tags = append(r.Tags, parameter.Tag(t))
 	}
-	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
+	if shows(a.stdin) {
 		return bad("the value comes from standard input, which would show it on this terminal: pipe it, as fleetctl parameters put NAME < FILE")
 	}
 	b, err := io.ReadAll(io.LimitReader(a.stdin, ssmops.MaxRequest))

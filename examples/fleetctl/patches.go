@@ -135,7 +135,13 @@ func (a *app) patchNodes(ctx context.Context, p *parsed) error {
 		t.row(s.InstanceID, s.PatchGroup, s.Operation, s.OperationEndTime, s.InstalledCount, s.InstalledOtherCount, s.InstalledPendingRebootCount, s.InstalledRejectedCount,
 			s.MissingCount, s.FailedCount, strings.Join(worst, ", "), s.BaselineID)
 	}
-	return t.end()
+	if err := t.end(); err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.stderr, "fleetctl: none of them was scanned yet: fleetctl patches scan does it")
+	}
+	return nil
 }
 
 // nodeIDs returns the ids of all nodes.
@@ -354,9 +360,8 @@ func (a *app) updateBaseline(ctx context.Context, p *parsed) error {
 	if err != nil {
 		return err
 	}
-	// What GetPatchBaseline tells besides is not for update.
-	for _, name := range []string{"CreatedDate", "ModifiedDate", "PatchGroups"} {
-		delete(r, name)
+	if err := a.sameBaseline(ctx, args[0], args[1], r); err != nil {
+		return err
 	}
 	if r["BaselineId"], err = json.Marshal(args[0]); err != nil {
 		return err
@@ -371,6 +376,34 @@ func (a *app) updateBaseline(ctx context.Context, p *parsed) error {
 	if a.wantsJSON() {
 		return a.json(out)
 	}
+	return nil
+}
+
+// sameBaseline takes out of a file what the verb baseline prints and an update cannot have. It must be what the baseline has.
+func (a *app) sameBaseline(ctx context.Context, id, file string, r map[string]json.RawMessage) error {
+	for _, name := range []string{"CreatedDate", "ModifiedDate", "PatchGroups"} {
+		delete(r, name)
+	}
+	text := func(name string) (s string) {
+		if json.Unmarshal(r[name], &s) != nil {
+			s = string(r[name]) // it is not the same then
+		}
+		return s
+	}
+	if r["BaselineId"] != nil && text("BaselineId") != id {
+		return bad("%s is of baseline %s, not of %s", file, fault.Clean(text("BaselineId")), fault.Clean(id))
+	}
+	if r["OperatingSystem"] == nil {
+		return nil
+	}
+	var now struct{ OperatingSystem string }
+	if err := a.call(ctx, "GetPatchBaseline", patchstore.BaselineRequest{BaselineID: id}, &now); err != nil {
+		return err
+	}
+	if text("OperatingSystem") != now.OperatingSystem {
+		return bad("%s: the baseline is for %s, which cannot be changed", file, fault.Clean(now.OperatingSystem))
+	}
+	delete(r, "OperatingSystem")
 	return nil
 }
 
