@@ -284,7 +284,7 @@ func drawRPM(t *rapid.T) world {
 // Evaluate says what the rules say, read one by one.
 func TestEvaluateAgreesWithTheRules(t *testing.T) {
 	seen := map[patch.State]int{}
-	rapid.Check(t, func(rt *rapid.T) {
+	one := func(rt *rapid.T) {
 		w := drawRPM(rt)
 		want, absent := reference{w}.decide()
 		r := w.evaluate(rt)
@@ -299,6 +299,11 @@ func TestEvaluateAgreesWithTheRules(t *testing.T) {
 		}
 		require.Empty(rt, cmp.Diff(want, got))
 		require.Equal(rt, absent, append([]patch.Key(nil), r.NotApplicable...))
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 30 { // worlds are cheap
+			one(rt)
+		}
 	})
 	for _, s := range []patch.State{patch.StateInstalled, patch.StateMissing, patch.StateInstalledOther, patch.StateInstalledRejected, patch.StateInstalledPendingReboot} {
 		require.Positive(t, seen[s], "no world had anything %s", s)
