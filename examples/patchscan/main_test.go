@@ -328,6 +328,9 @@ func TestSystems(t *testing.T) {
 
 // TestThisMachine: the program ends with a verdict, or with a reason why there is none, on whatever it runs.
 func TestThisMachine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: a whole distribution takes seconds under the race detector; -short leaves it out")
+	}
 	if _, err := os.Stat("/etc/os-release"); err != nil {
 		t.Skip("SKIPPED: this machine does not say what it is")
 	}
