@@ -26,7 +26,8 @@ const (
 type PolicyDecider interface {
 	// Check returns an error for a policy that it cannot evaluate, and the tenants that it speaks of, "*" for all.
 	Check(policy string) (tenants []string, err error)
-	// Allows reports whether a policy that Check took lets the principal do the action on the resource, an ARN.
+	// Allows reports whether a policy that Check took lets the principal do the action on the resource, an ARN. A Deny of the policy beats its Allow. A parameter with several policies is shared when
+	// one of them allows it and none denies it; whether one denies is asked by giving it with one more statement, which allows everything.
 	Allows(policy string, p access.Principal, action, resource string) bool
 }
 
@@ -120,8 +121,43 @@ func (s *Service) sharedWith(ctx context.Context, action string, f *found) (bool
 	}); err != nil {
 		return false, err
 	}
-	p := access.From(ctx)
-	return slices.ContainsFunc(ps, func(sp sharePolicy) bool { return s.decider().Allows(sp.Text, p, action, arn) }), nil
+	p, allowed := access.From(ctx), false
+	for _, sp := range ps {
+		generous, ok := withAllow(sp.Text)
+		if !ok || !s.decider().Allows(generous, p, action, arn) {
+			return false, nil // a Deny in one policy beats an Allow in another
+		}
+		allowed = allowed || s.decider().Allows(sp.Text, p, action, arn)
+	}
+	return allowed, nil
+}
+
+// withAllow returns a policy with one more statement, which allows everything: what it still does not allow it denies.
+func withAllow(policy string) (string, bool) {
+	const everything = `{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}`
+	var doc map[string]json.RawMessage
+	if json.Unmarshal([]byte(policy), &doc) != nil {
+		return "", false
+	}
+	at, n := "", 0
+	for k := range doc {
+		if strings.EqualFold(k, "Statement") {
+			at, n = k, n+1
+		}
+	}
+	list := strings.TrimSpace(string(doc[at]))
+	if n != 1 || list == "" {
+		return "", false
+	}
+	if rest, ok := strings.CutPrefix(list, "["); ok {
+		list = strings.TrimSpace(strings.TrimSuffix(rest, "]"))
+	}
+	if list != "" {
+		list += ","
+	}
+	doc[at] = json.RawMessage("[" + list + everything + "]")
+	b, err := json.Marshal(doc)
+	return string(b), err == nil
 }
 
 // shareable returns the parameter of the caller's own that a policy request speaks of.
@@ -176,6 +212,8 @@ func (s *Service) PutResourcePolicy(ctx context.Context, req PutResourcePolicyRe
 	if err == nil {
 		if tenants, err = s.decider().Check(req.Policy); err != nil {
 			err = fault.New(op, CodeMalformedPolicy, "the policy cannot be used: %w", err)
+		} else if _, ok := withAllow(req.Policy); !ok {
+			err = fault.New(op, CodeMalformedPolicy, "the policy cannot be used: it must have one member Statement")
 		}
 	}
 	if err != nil {
