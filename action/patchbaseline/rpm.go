@@ -189,6 +189,9 @@ func newDnf(t *tools, s system) (*dnfManager, error) {
 	if err != nil {
 		return nil, err
 	}
+	if base.home != "" && strings.ContainsAny(t.tree.dir, ", \t\n") {
+		return nil, fault.New("patchbaseline.Rpm", fault.Validation, "the path of the tree has a comma or a blank in it, at which dnf would split it: give it another name")
+	}
 	m := &dnfManager{rpmBase: base, release: s.release}
 	for _, p := range []string{"dnf5", "dnf", "dnf-3", "yum"} {
 		if t.has(p) {
@@ -359,7 +362,7 @@ func (m *dnfManager) Install(ctx context.Context, steps []patch.Step, refused fu
 			if bytes.Contains(out.stdout, []byte("Nothing to do")) {
 				return "dnf has nothing to do for it", nil
 			}
-			return "dnf cannot do it: " + said(output{stdout: out.stderr}), nil
+			return "dnf cannot do it: " + dnfReason(out), nil
 		}
 		for _, n := range t.gone {
 			if !slices.ContainsFunc(steps, func(s patch.Step) bool {
@@ -384,10 +387,27 @@ func (m *dnfManager) Install(ctx context.Context, steps []patch.Step, refused fu
 	m.show(out)
 	if err == nil && out.code != 0 {
 		for _, s := range can {
-			why[s.Key] = fmt.Sprintf("%s ended with code %d: %s", m.program, out.code, said(output{stdout: out.stderr}))
+			why[s.Key] = fmt.Sprintf("%s ended with code %d: %s", m.program, out.code, dnfReason(out))
 		}
 	}
 	return why, err
+}
+
+// dnfReason is why dnf will not do something.
+func dnfReason(out output) string {
+	var parts []string
+	for line := range strings.Lines(string(out.stderr)) {
+		line = strings.TrimSpace(line)
+		if l, ok := strings.CutPrefix(line, "- "); ok || strings.HasPrefix(line, "Problem") {
+			if parts = append(parts, strings.TrimPrefix(l, "- ")); len(parts) == 5 {
+				break
+			}
+		}
+	}
+	if len(parts) > 0 {
+		return fault.Clean(strings.Join(parts, "; "))
+	}
+	return said(output{stdout: out.stderr})
 }
 
 func cutLast(s, sep string) (string, string, bool) {

@@ -1,8 +1,12 @@
 package patchbaseline
 
 import (
+	"bytes"
 	"context"
+	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -125,9 +129,9 @@ func zypperLocks(text string) (out []string) {
 func (m *zypperManager) Install(ctx context.Context, steps []patch.Step, refused func(patch.Available) bool) (map[patch.Key]string, error) {
 	why := map[patch.Key]string{}
 	argv := func(dry bool, steps []patch.Step) []string {
-		args := []string{"install", "--no-recommends", "--no-force-resolution", "--auto-agree-with-licenses", "--details"}
+		args := []string{"install", "--no-recommends", "--no-force-resolution", "--auto-agree-with-licenses"}
 		if dry {
-			args = append(args, "--dry-run")
+			args = append([]string{"--xmlout"}, append(args, "--dry-run")...)
 		}
 		for _, s := range steps {
 			args = append(args, s.Name+"."+m.arch(s)+"="+s.To)
@@ -143,7 +147,10 @@ func (m *zypperManager) Install(ctx context.Context, steps []patch.Step, refused
 		case out.code != 0 && !slices.Contains(fine, out.code):
 			return "zypper cannot do it: " + zypperReason(out), nil
 		}
-		t := parseZypper(out.stdout)
+		t, err := parseZypper(out.stdout)
+		if err != nil {
+			return "", err
+		}
 		for _, n := range t.gone {
 			if !slices.ContainsFunc(steps, func(s patch.Step) bool {
 				return slices.ContainsFunc(s.Replaces, func(r string) bool { name, _, _ := cutLast(r, "."); return name == n })
@@ -189,36 +196,38 @@ func zypperReason(out output) string {
 	return said(out)
 }
 
-// parseZypper reads what zypper lists, with --details, before it asks.
-func parseZypper(text []byte) (t transaction) {
+// parseZypper reads the summary of a transaction in zypper's XML.
+func parseZypper(text []byte) (t transaction, err error) {
 	section := ""
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		switch low := strings.ToLower(line); {
-		case strings.HasPrefix(low, "the following") && strings.Contains(low, "removed"):
-			section = "gone"
-		case strings.HasPrefix(low, "the following") && (strings.Contains(low, "installed") || strings.Contains(low, "upgraded") || strings.Contains(low, "change")):
-			section = "comes"
-		case !strings.HasPrefix(line, " "):
-			section = ""
-		case section == "gone" && len(f) > 0:
-			t.gone = append(t.gone, f[0])
-		case section == "comes" && len(f) >= 3:
-			version := f[1]
-			if len(f) > 3 && f[2] == "->" {
-				version = f[3]
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		tok, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return t, nil
+		}
+		if err != nil {
+			return t, fault.New("patchbaseline.Zypper", fault.InternalServerError, "what zypper would do cannot be read from its answer")
+		}
+		el, ok := tok.(xml.StartElement)
+		switch {
+		case !ok:
+		case el.Name.Local == "install-summary":
+			t.whole = true
+		case strings.HasPrefix(el.Name.Local, "to-"):
+			section = el.Name.Local
+		case el.Name.Local == "solvable":
+			attr := map[string]string{}
+			for _, a := range el.Attr {
+				attr[a.Name.Local] = a.Value
 			}
-			p := patch.Available{Name: f[0], Version: version}
-			for _, w := range f[2:] {
-				if w == "noarch" || w == "x86_64" || w == "aarch64" || w == "i586" || w == "i686" || w == "s390x" || w == "ppc64le" {
-					p.Arch = w
-				}
+			switch {
+			case attr["type"] != "" && attr["type"] != "package":
+			case section == "to-remove":
+				t.gone = append(t.gone, attr["name"])
+			default:
+				t.comes = append(t.comes, patch.Available{Name: attr["name"], Arch: attr["arch"], Version: attr["edition"]})
 			}
-			t.comes = append(t.comes, p)
 		}
 	}
-	t.whole = true
-	return t
 }
 
 // RebootRequired implements Manager.
