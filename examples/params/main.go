@@ -182,7 +182,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	for _, v := range verbs() {
 		names = append(names, v.name)
 	}
-	return bad("%q is none of %s", fault.Clean(args[0]), strings.Join(names, ", "))
+	return bad("\"%s\" is none of %s", fault.Clean(args[0]), strings.Join(names, ", "))
 }
 
 func (a *app) help(fs *flag.FlagSet) {
@@ -280,7 +280,7 @@ func (a *app) invoke(ctx context.Context, v *verb, args []string) error {
 		p.args, p.rest = append(p.args, p.rest...), nil
 	}
 	if a.format != "table" && a.format != "json" {
-		return bad("-o %q: table or json", fault.Clean(a.format))
+		return bad("-o \"%s\": table or json", fault.Clean(a.format))
 	}
 	err := v.run(a, ctx, p)
 	var u usage

@@ -20,7 +20,7 @@ func formatOf(flag, file string) (parameter.Format, error) {
 		return f, nil
 	case "":
 	default:
-		return "", bad("-format %q: json, yaml, dotenv or aws", fault.Clean(flag))
+		return "", bad("-format \"%s\": json, yaml, dotenv or aws", fault.Clean(flag))
 	}
 	switch ext := filepath.Ext(file); {
 	case ext == ".yaml" || ext == ".yml":
@@ -137,7 +137,7 @@ func (a *app) importFile(ctx context.Context, p *parsed) error {
 	req.Data = data.Reveal()
 	if f := p.str("passphrase-file"); f != "" {
 		req.Passphrase, err = passphraseFile(f)
-	} else if strings.Contains(string(req.Data), "fwsecret1$") {
+	} else if strings.Contains(string(req.Data), "fwsecret1") {
 		req.Passphrase, err = a.ask("passphrase of the export", false, "-passphrase-file FILE")
 	}
 	if err != nil {

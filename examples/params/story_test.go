@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 func database(t *testing.T) string {
 	t.Helper()
 	shared.once.Do(func() {
-		if shared.srv, shared.err = pgtest.New(nil); shared.err == nil {
+		if shared.srv, shared.err = pgtest.New(&pgtest.Options{Settings: map[string]string{"jit": "off"}}); shared.err == nil {
 			shared.err = shared.srv.Create(context.Background(), "params")
 		}
 	})
@@ -198,6 +198,9 @@ func TestAnOperatorsStory(t *testing.T) {
 		t.Run(on, func(t *testing.T) {
 			r := newRig(t)
 			if on == "postgres" {
+				if testing.Short() {
+					t.Skip("SKIPPED: the story on PostgreSQL; run without -short")
+				}
 				r.env["PARAMS_POSTGRES"] = database(t)
 				require.NoError(t, os.Mkdir(filepath.Join(r.dir, "params"), 0o700))
 			}

@@ -166,5 +166,5 @@ func (a *app) instant(flag, s string) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return a.now().AddDate(0, 0, -days).Add(-d), nil
 	}
-	return time.Time{}, bad("-%s %q is no time: give 2026-01-31T12:00:00Z, \"2026-01-31 12:00\" or how long ago, as 90m or 7d", flag, fault.Clean(s))
+	return time.Time{}, bad("-%s \"%s\" is no time: give 2026-01-31T12:00:00Z, \"2026-01-31 12:00\" or how long ago, as 90m or 7d", flag, fault.Clean(s))
 }

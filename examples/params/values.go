@@ -136,7 +136,7 @@ func (a *app) policies(p *parsed) (string, error) {
 	}
 	t, err := time.Parse(time.RFC3339, p.str("expires"))
 	if err != nil {
-		return "", bad("-expires %q is no time: give 2027-01-31T12:00:00Z", fault.Clean(p.str("expires")))
+		return "", bad("-expires \"%s\" is no time: give 2027-01-31T12:00:00Z", fault.Clean(p.str("expires")))
 	}
 	b, err := json.Marshal([]map[string]any{{"Type": parameter.Expiration, "Version": "1.0", "Attributes": map[string]string{"Timestamp": t.UTC().Format(time.RFC3339)}}})
 	return string(b), err
@@ -260,7 +260,7 @@ func selected(s string) (name string, version int64, err error) {
 	}
 	version, err = strconv.ParseInt(text, 10, 64)
 	if err != nil || version < 1 {
-		return "", 0, bad("%q is no version: give a number from 1, as %s:3", fault.Clean(text), fault.Clean(name))
+		return "", 0, bad("\"%s\" is no version: give a number from 1, as %s:3", fault.Clean(text), fault.Clean(name))
 	}
 	return name, version, nil
 }
@@ -279,7 +279,7 @@ func (a *app) tags(ctx context.Context, p *parsed) error {
 		for _, kv := range rest[1:] {
 			k, v, ok := strings.Cut(kv, "=")
 			if !ok || k == "" {
-				return bad("%q is not KEY=VALUE", fault.Clean(kv))
+				return bad("\"%s\" is not KEY=VALUE", fault.Clean(kv))
 			}
 			set = append(set, parameter.Tag{Key: k, Value: v})
 		}
