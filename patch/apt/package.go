@@ -199,28 +199,28 @@ func (d *decoder) state(p *Package, v []byte) error {
 	return bad(d.op, d.s.file, d.s.lineOf("Status"), "the third word of Status is no state of dpkg")
 }
 
-// requires adds the relations of a Depends field that name one package each.
+// requires adds the relations of a Depends field that name one package each. Their strings are parts of one copy of the field.
 func (d *decoder) requires(to []patch.Relation, v []byte) []patch.Relation {
 	to = slices.Grow(to, bytes.Count(v, []byte{','})+1)
-	for len(v) > 0 {
-		var r []byte
-		r, v, _ = bytes.Cut(v, []byte{','})
-		if bytes.IndexByte(r, '|') >= 0 {
+	for rest := string(v); rest != ""; {
+		var r string
+		r, rest, _ = strings.Cut(rest, ",")
+		if strings.IndexByte(r, '|') >= 0 {
 			continue
 		}
-		name, bound, _ := bytes.Cut(bytes.TrimSpace(r), []byte{'('})
-		name, _, _ = bytes.Cut(bytes.TrimSpace(name), []byte{':'})
-		if len(name) == 0 {
+		name, bound, _ := strings.Cut(strings.TrimSpace(r), "(")
+		name, _, _ = strings.Cut(strings.TrimSpace(name), ":")
+		if name == "" {
 			continue
 		}
-		rel := patch.Relation{Name: d.share(name)}
-		bound, _, _ = bytes.Cut(bound, []byte{')'})
-		bound = bytes.TrimSpace(bound)
+		rel := patch.Relation{Name: name}
+		bound, _, _ = strings.Cut(bound, ")")
+		bound = strings.TrimSpace(bound)
 		n := 0
 		for n < len(bound) && (bound[n] == '<' || bound[n] == '>' || bound[n] == '=') {
 			n++
 		}
-		switch string(bound[:n]) {
+		switch bound[:n] {
 		case "<<":
 			rel.Flag = "LT"
 		case "<", "<=":
@@ -233,7 +233,7 @@ func (d *decoder) requires(to []patch.Relation, v []byte) []patch.Relation {
 			rel.Flag = "GT"
 		}
 		if rel.Flag != "" {
-			rel.Version = string(bytes.TrimSpace(bound[n:]))
+			rel.Version = strings.TrimSpace(bound[n:])
 		}
 		to = append(to, rel)
 	}

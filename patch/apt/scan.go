@@ -25,9 +25,8 @@ type Scanner struct {
 	start, end int // unread bytes of buf
 	eof        bool
 	total      int64
-	line       int  // line of buf[counted], from 1
-	counted    int  // how far the lines of buf are counted, at most start
-	cr         bool // there was a carriage return
+	line       int // line of buf[counted], from 1
+	counted    int // how far the lines of buf are counted, at most start
 	err        error
 
 	stanza     []byte // the current stanza, without the empty line
@@ -64,7 +63,7 @@ func (s *Scanner) Scan() bool {
 	from := 0 // bytes of the unread part that were searched already
 	for s.err == nil {
 		unread := s.buf[s.start:s.end]
-		if n, rest, ok := stanzaEnd(unread, from, s.cr); ok {
+		if n, rest, ok := stanzaEnd(unread, from); ok {
 			return s.take(n, rest)
 		}
 		from = max(0, len(unread)-3)
@@ -91,7 +90,7 @@ func (s *Scanner) here() int {
 }
 
 // stanzaEnd finds the end of the stanza at the start of b, looking from offset from on: its length without and with the empty line.
-func stanzaEnd(b []byte, from int, cr bool) (n, rest int, ok bool) {
+func stanzaEnd(b []byte, from int) (n, rest int, ok bool) {
 	for i := from; ; {
 		k := bytes.IndexByte(b[i:], '\n')
 		if k < 0 || i+k+1 >= len(b) {
@@ -101,7 +100,7 @@ func stanzaEnd(b []byte, from int, cr bool) (n, rest int, ok bool) {
 		switch {
 		case b[i] == '\n':
 			return i, i + 1, true // the stanza keeps its last newline
-		case cr && b[i] == '\r' && i+1 < len(b) && b[i+1] == '\n':
+		case b[i] == '\r' && i+1 < len(b) && b[i+1] == '\n':
 			return i, i + 2, true
 		}
 	}
@@ -163,7 +162,6 @@ func (s *Scanner) fill() {
 	}
 	for range 100 {
 		n, err := s.r.Read(s.buf[s.end:])
-		s.cr = s.cr || bytes.IndexByte(s.buf[s.end:s.end+n], '\r') >= 0
 		s.end += n
 		if s.total += int64(n); s.total > s.lim.Total {
 			s.err = tooBig("apt.Scan", s.file, s.here(), "the file is longer than %d bytes once decompressed", s.lim.Total)
