@@ -45,7 +45,7 @@ func (m Mux) Call(ctx context.Context, service, api string, inputs map[string]an
 		c = m.Other
 	}
 	if c == nil {
-		return nil, fault.New("api.Call", fault.Validation, "this control plane was given nothing that calls the service %q", fault.Clean(clip(service)))
+		return nil, fault.New("api.Call", fault.Validation, "this control plane was given nothing that calls the service %q", clip(service))
 	}
 	return c.Call(ctx, service, api, inputs)
 }
