@@ -344,7 +344,8 @@ func TestExportAndImport(t *testing.T) {
 			to := newWorld(t, nil)
 			_, err = to.Import(admin, parameter.ImportRequest{Data: out.Data, Format: f})
 			code(t, fault.Validation, err)
-			_, err = to.Import(admin, parameter.ImportRequest{Data: out.Data, Format: f, Passphrase: secret.String("wrong horse")})
+			none, err := to.Import(admin, parameter.ImportRequest{Data: out.Data, Format: f, Passphrase: secret.String("wrong horse")})
+			require.Empty(t, none.Names, "nothing was written, and nothing is said to be")
 			code(t, fault.Validation, err)
 			require.Empty(t, to.left(), "nothing half done")
 			in := parameter.ImportRequest{Data: out.Data, Format: f, Passphrase: pass, DryRun: true}

@@ -221,7 +221,7 @@ type ImportRequest struct {
 
 // ImportResult says what was written, or would be.
 type ImportResult struct {
-	Names []string
+	Names []string // with an error too: what was written before it
 }
 
 // Import makes parameters of an export, of AWS's output, or of a dotenv file. All is read, decrypted and checked before anything is written; it is written in transactions of up to 100, so that an import of that size is made whole
@@ -249,7 +249,7 @@ func (s *Service) Import(ctx context.Context, req ImportRequest) (out ImportResu
 		if strings.HasPrefix(e.Value, lockPrefix) {
 			plain, err := unlock(op, lockers, req.Passphrase, canonical(strings.Trim(e.Name, " ")), e.Value)
 			if err != nil {
-				return out, fault.New(op, fault.Validation, "parameter %d, %s: %w", i+1, clip(e.Name), err)
+				return ImportResult{}, fault.New(op, fault.Validation, "parameter %d, %s: %s", i+1, clip(e.Name), fault.MessageOf(err))
 			}
 			value = Secret(plain)
 		}
@@ -260,10 +260,10 @@ func (s *Service) Import(ctx context.Context, req ImportRequest) (out ImportResu
 		}
 		it, err := s.putItem(op, access.Tenant(ctx), &p)
 		if err != nil {
-			return out, fault.New(op, fault.CodeOf(err), "parameter %d: %w", i+1, err)
+			return ImportResult{}, fault.New(op, fault.CodeOf(err), "parameter %d: %s", i+1, fault.MessageOf(err))
 		}
 		if seen[it.canon] {
-			return out, fault.New(op, fault.Validation, "parameter %d: %s is there twice", i+1, clip(e.Name))
+			return ImportResult{}, fault.New(op, fault.Validation, "parameter %d: %s is there twice", i+1, clip(e.Name))
 		}
 		seen[it.canon] = true
 		puts = append(puts, p)
