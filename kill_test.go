@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		err = killPlane(os.Args[1], os.Args[2])
 	case "agent":
 		err = killAgent(os.Args[1], os.Args[2], os.Args[3])
+	case "patch":
+		err = patchAgent(os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 	case "scenario":
 		err = scenario(os.Args[1])
 	default:
