@@ -63,7 +63,9 @@ func TestChangeInstanceState(t *testing.T) {
 
 func TestRunInstances(t *testing.T) {
 	launched := said{"ec2:RunInstances", "", `{"Instances":[{"InstanceId":"i-1"}]}`, nil}
-	look := func(state string) said { return said{"ec2:DescribeInstances", `{"InstanceIds":["i-1"]}`, reservation("i-1", state), nil} }
+	look := func(state string) said {
+		return said{"ec2:DescribeInstances", `{"InstanceIds":["i-1"]}`, reservation("i-1", state), nil}
+	}
 	play(t, "aws:runInstances", true, []row{
 		{name: "the action's own names", took: 9 * time.Second,
 			in: `{"ImageId":"ami-1","InstanceType":"t3.micro","MinInstanceCount":"1","MaxInstanceCount":2,"IamInstanceProfileName":"p","SecurityGroupIds":"sg-1","RamDiskId":"r","Monitoring":true,"SubnetId":"","KeyName":null,
