@@ -33,14 +33,28 @@ func (m *machine) note(format string, args ...any) {
 	m.notes = append(m.notes, fmt.Sprintf(format, args...))
 }
 
-// identify finds out which system lies under the root.
-func (s *scan) identify() (*machine, error) {
+// open opens the tree under the root. What a link in it says of a path outside is not followed: that would be another system's file.
+func (s *scan) open() (done func(), err error) {
 	if fi, err := os.Stat(s.root); err != nil {
 		return nil, err
 	} else if !fi.IsDir() {
 		return nil, fmt.Errorf("-root %s is no directory", s.root)
 	}
-	m := &machine{fsys: os.DirFS(s.root)}
+	if s.root == "/" {
+		s.fsys = os.DirFS("/")
+		return func() {}, nil
+	}
+	r, err := os.OpenRoot(s.root)
+	if err != nil {
+		return nil, err
+	}
+	s.fsys = r.FS()
+	return func() { r.Close() }, nil
+}
+
+// identify finds out which system lies under the root.
+func (s *scan) identify() (*machine, error) {
+	m := &machine{fsys: s.fsys}
 	about, err := osRelease(m.fsys)
 	if err != nil {
 		return nil, err
@@ -169,6 +183,9 @@ func (s *scan) fillApt(m *machine, b *patch.Baseline) error {
 	if id, err := fs.ReadFile(m.fsys, "etc/machine-id"); err == nil {
 		o.MachineID = strings.TrimSpace(string(id))
 	}
+	if s.root == "/" {
+		s.policy(o)
+	}
 	h, err := apt.ReadHost(m.fsys, o)
 	if err != nil {
 		return err
@@ -188,6 +205,9 @@ func (s *scan) fillApt(m *machine, b *patch.Baseline) error {
 		}
 	}
 	for _, src := range h.Missing {
+		if strings.Contains(src.Suite, "security") || strings.Contains(src.URI, "security") {
+			return fmt.Errorf("%s %s has no lists, and without those of a security archive nobody can say that nothing is missing: run apt-get update", src.URI, src.Suite)
+		}
 		m.note("%s %s has no lists, so what it offers is not known: run apt-get update", src.URI, src.Suite)
 	}
 	seen := map[*apt.Release]bool{}
@@ -204,6 +224,33 @@ func (s *scan) fillApt(m *machine, b *patch.Baseline) error {
 		}
 	}
 	return nil
+}
+
+// policy reads what apt.conf says that changes the decision. Without apt-config its defaults count.
+func (s *scan) policy(o *apt.Options) {
+	out, err := s.query(s.ctx, "apt-config", "dump")
+	if err != nil {
+		return
+	}
+	for in := bufio.NewScanner(bytes.NewReader(out)); in.Scan(); {
+		key, value, _ := strings.Cut(in.Text(), " ")
+		value = strings.Trim(strings.TrimSuffix(value, ";"), `"`)
+		on := value == "1" || strings.EqualFold(value, "true") || strings.EqualFold(value, "yes")
+		switch strings.ToLower(key) {
+		case "apt::architecture":
+			o.Native = value
+		case "apt::default-release":
+			o.DefaultRelease = value
+		case "apt::machine-id":
+			o.MachineID = value
+		case "apt::get::always-include-phased-updates":
+			o.AlwaysPhased = on
+		case "apt::get::never-include-phased-updates":
+			o.NeverPhased = on
+		case "apt::get::phase-policy":
+			o.PhasePolicy = on
+		}
+	}
 }
 
 // progress says on a terminal what takes long, and takes it back.

@@ -31,7 +31,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
@@ -41,10 +40,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], host{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, query: query})
-	stop()
-	os.Exit(code)
+	os.Exit(run(context.Background(), os.Args[1:], host{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, query: query}))
 }
 
 const (
@@ -66,6 +62,7 @@ type scan struct {
 	host
 	ctx      context.Context
 	root     string
+	fsys     fs.FS // of root
 	baseline string
 	at       string
 	explain  string
@@ -142,6 +139,13 @@ func (s *scan) do(verb string, args []string) (int, error) {
 			return 0, err
 		}
 		s.instant = at
+	}
+	if verb != "diff" || s.effect {
+		done, err := s.open()
+		if err != nil {
+			return 0, err
+		}
+		defer done()
 	}
 	switch verb {
 	case "when":

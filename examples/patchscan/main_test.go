@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/patch/apt"
 )
 
 // ran is what one run of the program did.
@@ -204,6 +206,8 @@ func TestHonestAboutLists(t *testing.T) {
 	got = patchscan(t, nil, "-root", tree(t, "debian", map[string]string{rel: string(text) + "Valid-Until: Sat, 13 Jul 2024 00:00:00 UTC\n"}))
 	require.Equal(t, exitNot, got.code)
 	require.Equal(t, "patchscan: the lists of bookworm-security/main expired on 2024-07-13: run apt-get update\n", got.errs)
+	got = patchscan(t, nil, "-root", tree(t, "debian", map[string]string{rel: "", gone + "/d.example.org_security_dists_bookworm-security_main_binary-amd64_Packages": ""}))
+	require.Equal(t, ran{exitUnknown, "", "patchscan: http://d.example.org/security/ bookworm-security has no lists, and without those of a security archive nobody can say that nothing is missing: run apt-get update\n"}, got)
 	answer := func([]string) (string, error) { return "", nil }
 	got = patchscan(t, answer, "-root", "testdata/rocky")
 	require.Equal(t, ran{exitUnknown, "", "patchscan: rpm says that nothing is installed\n"}, got)
@@ -280,10 +284,35 @@ func TestBadInput(t *testing.T) {
 	require.Equal(t, exitCompliant, patchscan(t, nil, "-h").code)
 }
 
+// TestPolicy: what apt.conf says counts.
+func TestPolicy(t *testing.T) {
+	s := &scan{ctx: t.Context(), host: host{query: func(_ context.Context, name string, args ...string) ([]byte, error) {
+		require.Equal(t, []string{"apt-config", "dump"}, append([]string{name}, args...))
+		return []byte("APT \"\";\nAPT::Architecture \"arm64\";\nAPT::Default-Release \"bookworm\";\nAPT::Get::Always-Include-Phased-Updates \"true\";\nAPT::Get::Never-Include-Phased-Updates \"0\";\n"), nil
+	}}}
+	o := &apt.Options{}
+	s.policy(o)
+	require.Equal(t, apt.Policy{Native: "arm64", DefaultRelease: "bookworm", AlwaysPhased: true}, o.Policy)
+}
+
+// TestLinks: a link that leads out of the tree is not followed to the files of the machine that scans.
+func TestLinks(t *testing.T) {
+	root := tree(t, "debian", map[string]string{"etc/os-release": "", "usr/lib/os-release": "ID=debian\nVERSION_ID=12\nNAME=Inside\n"})
+	outside := filepath.Join(t.TempDir(), "os-release")
+	require.NoError(t, os.WriteFile(outside, []byte("ID=ubuntu\nNAME=Outside\n"), 0o644))
+	require.NoError(t, os.Symlink(outside, filepath.Join(root, "etc/os-release")))
+	got := patchscan(t, nil, "-root", root)
+	require.Equal(t, exitNot, got.code, got.errs)
+	require.Contains(t, got.out, "NON_COMPLIANT: Inside")
+	require.NoError(t, os.Remove(filepath.Join(root, "etc/os-release")))
+	require.NoError(t, os.Symlink("../usr/lib/os-release", filepath.Join(root, "etc/os-release")))
+	require.Contains(t, patchscan(t, nil, "-root", root).out, "NON_COMPLIANT: Inside")
+}
+
 // TestRPMFails: what rpm says is passed on.
 func TestRPMFails(t *testing.T) {
 	got := patchscan(t, func([]string) (string, error) { return "", errors.New("rpm: exit status 1: cannot open") }, "-root", "testdata/rocky")
-	require.Equal(t, ran{exitUnknown, "", "patchscan: rpm: exit status 1: cannot open\n"}, got)
+	require.Equal(t, ran{exitUnknown, "", "patchscan: what is installed cannot be told: rpm: exit status 1: cannot open\n"}, got)
 	got = patchscan(t, func([]string) (string, error) { return "alpha\x1f0\n", nil }, "-root", "testdata/rocky")
 	require.Equal(t, exitUnknown, got.code)
 	require.Contains(t, got.errs, "rpm -qa:1")
@@ -312,6 +341,9 @@ func TestSystems(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(c.release, "\n", " "), func(t *testing.T) {
 			s := &scan{root: tree(t, "debian", map[string]string{"etc/os-release": c.release + "\n"})}
+			done, err := s.open()
+			require.NoError(t, err)
+			defer done()
 			m, err := s.identify()
 			if c.system == "" {
 				require.Error(t, err)

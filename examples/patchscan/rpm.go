@@ -35,7 +35,7 @@ func query(ctx context.Context, name string, args ...string) ([]byte, error) {
 	out, err := c.Output()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return nil, fmt.Errorf("%s is not on this machine, and without it nothing is known to be installed", name)
+		return nil, fmt.Errorf("%s is not on this machine", name)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s did not end within %s", name, patience)
 	case err != nil:
@@ -60,7 +60,7 @@ func (s *scan) fillRPM(m *machine) error {
 	}
 	out, err := s.query(s.ctx, "rpm", args...)
 	if err != nil {
-		return err
+		return fmt.Errorf("what is installed cannot be told: %w", err)
 	}
 	installed, err := rpm.ReadInstalled("rpm -qa", bytes.NewReader(out), nil)
 	if err != nil {
