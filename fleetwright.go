@@ -24,6 +24,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/blob"
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/compliance"
@@ -56,6 +57,7 @@ type Config struct {
 	Parameters     document.Resolver     // answers {{ssm:name}} in documents; nil is the fleet's own Parameter Store, asked as who sends
 	ParameterStore parameter.Config      // options of the Parameter Store; its Store, Codec, Authorizer, Box, Audit, Leases, Now, Rand and Log are set by New
 	PatchCatalog   patchstore.Catalog    // what could be installed, for DescribeAvailablePatches; nil knows of no patch
+	Runbooks       Runbooks              // options of the automations
 	NodeOps        map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
 
 	Name      string // of this control plane, for people: in leases and the audit log; "" is "control-plane"
@@ -77,15 +79,16 @@ type Config struct {
 
 // Fleet is a control plane. Its services are safe for concurrent use. Nothing is dispatched, received or renewed unless [Fleet.Run] runs (Open runs it).
 type Fleet struct {
-	Nodes      *node.Service
-	Documents  *library.Service
-	Commands   *command.Service
-	Parameters *parameter.Service
-	Patches    *patchstore.Service
-	Inventory  *fleet.Service
-	Compliance *compliance.Service
-	Audit      *audit.Log
-	Leases     *lease.Leases
+	Nodes       *node.Service
+	Documents   *library.Service
+	Commands    *command.Service
+	Automations *automation.Service
+	Parameters  *parameter.Service
+	Patches     *patchstore.Service
+	Inventory   *fleet.Service
+	Compliance  *compliance.Service
+	Audit       *audit.Log
+	Leases      *lease.Leases
 
 	cfg  Config
 	keys *controllerKeys
@@ -168,6 +171,9 @@ func New(cfg Config) (*Fleet, error) {
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
+	if f.Automations, err = f.automations(&cfg); err != nil {
+		return nil, fault.Wrap(op, err)
+	}
 	return f, nil
 }
 
@@ -213,6 +219,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	work(front, "retention", f.prune)
 	work(front, "parameters", f.Parameters.Run)
 	work(front, "inventory", f.Inventory.Run)
+	work(front, "automations", f.Automations.Run)
 	err := f.Commands.Run(front)
 	abort()
 	stop()
