@@ -33,7 +33,7 @@ func Example() {
 		return
 	}
 	var docs ssmops.ListDocumentsResult
-	err = client.Call(context.Background(), "ListDocuments", library.ListDocumentsRequest{}, &docs)
+	err = client.Call(context.Background(), "ListDocuments", library.ListDocumentsRequest{Filters: []library.DocumentKeyValuesFilter{{Key: "Name", Values: []string{"AWS-RunDocument"}}}}, &docs)
 	fmt.Println(docs.DocumentIdentifiers[0].Name, err)
 	err = client.Call(context.Background(), "DeleteDocument", library.DeleteDocumentRequest{Name: "Restart-Web"}, nil)
 	fmt.Println(err)
