@@ -274,7 +274,7 @@ func (c *worked) prepare(t testing.TB, nowDefault string) {
 			}
 		}
 		if !found {
-			c.offers = append(c.offers, patch.Available{Name: by, Update: &patch.Update{Supersedes: kbs, NotApplicable: true}})
+			c.offers = append(c.offers, patch.Available{Name: by, Update: &patch.Update{Supersedes: kbs, NotApplicable: true, PatchSet: "of no rule"}})
 		}
 	}
 	if c.RawOverride != nil {

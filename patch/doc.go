@@ -35,5 +35,8 @@
 //   - With BLOCK, an installed version that is rejected is InstalledRejected also while a newer one is approved; Install brings the newer one.
 //   - A SUSE package in no patch needs EnableNonSecurity. macOS has no notion of security, so nothing needs it there; what softwareupdate lists is
 //     applicable, so it is Missing when it is approved and not installed.
+//   - Windows: spaces in classifications and products do not count, as Windows Update writes "Security Updates" (F7), and an update
+//     without a severity is Unspecified.
+//   - An InstallOverrideList that brings one package in a version which another one of it cannot do with leaves that other one out (O5).
 //   - Windows: an update that another one of the catalogue supersedes is never wanted (E6), also while the other one waits for its approval.
 package patch

@@ -35,7 +35,7 @@ type Installed struct {
 
 	Pin      int      // apt: the pin priority of the installed version; 0 stands for 100, that of dpkg's status file
 	Held     bool     // apt: dpkg's selection is "hold"; rpm: versionlocked. The decision stands, Install leaves it alone
-	Priority string   // apt, from the status file; used where no archive offers the version
+	Priority string   // apt, from the status file; what decides is the priority that the archive gives
 	Section  string   // apt, as above
 	Requires []string // names of packages that it needs, for R2; nil when unknown
 

@@ -45,7 +45,7 @@ type Step struct {
 // Plan is what an Install does to a node.
 type Plan struct {
 	Steps    []Step // by name and architecture
-	LeftOut  []Step // approved, but held by the machine or blocked by a rejected package (R4): they end as Failed
+	LeftOut  []Step // approved or listed, but held by the machine, blocked by a rejected package (R4) or by the list itself (O5): they end as Failed
 	Pending  bool   // something waits for a reboot already (W1)
 	Override bool   // made from an InstallOverrideList
 }
@@ -115,9 +115,39 @@ func (r *Result) planList(p *Plan, list OverrideList) {
 		}
 		p.add(s, r.Find(s.Key))
 	}
+	r.clashes(p)
 	byKey := func(a, b Step) int { return a.Key.compare(b.Key) }
 	slices.SortFunc(p.Steps, byKey)
 	slices.SortFunc(p.LeftOut, byKey)
+}
+
+// clashes leaves out what needs another version of a package than the one that the list brings (O5).
+func (r *Result) clashes(p *Plan) {
+	f := r.OperatingSystem.Family()
+	for changed := true; changed; {
+		changed = false
+		brings := map[string][]string{}
+		for _, s := range p.Steps {
+			brings[s.Name] = append(brings[s.Name], s.To)
+		}
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
+			a := r.offer(s.Key, s.To)
+			if a == nil {
+				return false
+			}
+			for _, need := range a.Requires {
+				to := brings[need.Name]
+				if need.Name == s.Name || len(to) == 0 || slices.ContainsFunc(to, func(v string) bool { return need.satisfies(f, v) }) {
+					continue
+				}
+				s.Why = "it needs another version of " + need.Name + " than " + to[0] + ", which the list brings"
+				p.LeftOut = append(p.LeftOut, s)
+				changed = true
+				return true
+			}
+			return false
+		})
+	}
 }
 
 // Reboot says whether the machine reboots at the end of an Install that really changed something or not (W1 to W3). required is the
