@@ -318,7 +318,11 @@ func (s *Service) prepare(ctx context.Context, op, tenant string, items []*item,
 			next.Value = value.Reveal()
 			return &next, nil
 		case dt.Check != nil:
-			if err := dt.Check(ctx, it.name, value); err != nil {
+			refused, err := s.validate(ctx, op, it.name, next.DataType, dt, value)
+			if err != nil {
+				return nil, err
+			}
+			if refused != nil {
 				return nil, fault.New(op, fault.Validation, "the value of parameter %s is none of the data type %s", clip(it.name), next.DataType).About(it.name)
 			}
 		}

@@ -2,7 +2,9 @@ package parameter
 
 import (
 	"context"
+	"fmt"
 	"regexp"
+	"runtime/debug"
 
 	"github.com/fleetwright/fleetwright/fault"
 )
@@ -17,6 +19,18 @@ type DataType struct {
 }
 
 var imageGrammar = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
+
+// validate asks a validator: it refuses the value, or fails. One that panics is a fault of its own and no reason to end a control plane, again after every start; what it panicked with may have the value in it, so that the log has
+// the place only.
+func (s *Service) validate(ctx context.Context, op, name, dataType string, dt DataType, value Value) (refused, failed error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.cfg.Log.Error("a validator of parameters panicked", "dataType", dataType, "parameter", name, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			failed = fault.New(op, fault.InternalServerError, "the validator of the data type %s failed: the log has the place", dataType)
+		}
+	}()
+	return dt.Check(ctx, name, value), nil
+}
 
 // dataType finds a data type, the host's first.
 func (s *Service) dataType(op, name string) (DataType, error) {

@@ -268,7 +268,8 @@ func (s *Service) tickPending(ctx context.Context, op, tenant string, held lease
 		}
 		dt, err := s.dataType(op, v.DataType)
 		if err == nil && dt.Check != nil {
-			err = dt.Check(ctx, v.Name, Text(v.Value))
+			refused, failed := s.validate(ctx, op, v.Name, v.DataType, dt, Text(v.Value))
+			err = errors.Join(refused, failed)
 			if k := fault.KindOf(err); k == fault.Unavailable || k == fault.Throttled || k == fault.Canceled {
 				return err // the validator could not tell: it is asked again
 			}
