@@ -276,16 +276,16 @@ func (m *aptManager) argv(simulate bool, steps []patch.Step) []string {
 var inst = regexp.MustCompile(`^Inst ([^ :]+)(?::([^ ]+))? (?:\[[^\]]*\] )?\(([^ ]+) .*\[([^\]]+)\]\)`)
 
 // simulate asks apt whether the steps can be done together, and why not.
-func (m *aptManager) simulate(ctx context.Context, steps []patch.Step, refused func(patch.Available) bool) (string, error) {
+func (m *aptManager) simulate(ctx context.Context, steps []patch.Step, refused func(patch.Available) bool) (refusal, error) {
 	out, err := m.start(ctx, program{argv: m.argv(true, steps), env: m.env(), limit: m.o.Query})
 	if err != nil {
-		return "", err
+		return refusal{}, err
 	}
 	if out.code != 0 {
-		return aptReason(out), nil
+		return refusal{aptReason(out), string(out.stdout)}, nil
 	}
 	if refused == nil {
-		return "", nil
+		return refusal{}, nil
 	}
 	decided := map[string]bool{}
 	for _, s := range steps {
@@ -297,10 +297,10 @@ func (m *aptManager) simulate(ctx context.Context, steps []patch.Step, refused f
 			continue
 		}
 		if refused(patch.Available{Name: f[1], Version: f[3], Arch: f[4]}) {
-			return "it needs " + f[1] + ", which is rejected with BLOCK", nil
+			return refusal{reason: "it needs " + f[1] + ", which is rejected with BLOCK"}, nil
 		}
 	}
-	return "", nil
+	return refusal{}, nil
 }
 
 // aptReason is why apt will not do something.
@@ -330,7 +330,7 @@ func (m *aptManager) Install(ctx context.Context, steps []patch.Step, refused fu
 		return nil, err
 	}
 	why := map[patch.Key]string{}
-	can, err := solve(ctx, steps, why, func(ctx context.Context, s []patch.Step) (string, error) { return m.simulate(ctx, s, refused) })
+	can, err := solve(ctx, steps, why, func(ctx context.Context, s []patch.Step) (refusal, error) { return m.simulate(ctx, s, refused) })
 	if err != nil || len(can) == 0 {
 		return why, err
 	}
@@ -353,56 +353,6 @@ func (m *aptManager) Install(ctx context.Context, steps []patch.Step, refused fu
 		}
 	}
 	return why, err
-}
-
-// solve returns as many of the steps as can be done together, with the reasons of the others in why. can says why steps cannot be done, "" when they can.
-func solve(ctx context.Context, steps []patch.Step, why map[patch.Key]string, can func(context.Context, []patch.Step) (string, error)) ([]patch.Step, error) {
-	if len(steps) == 0 {
-		return nil, nil
-	}
-	reason, err := can(ctx, steps)
-	switch {
-	case err != nil:
-		return nil, err
-	case reason == "":
-		return steps, nil
-	case len(steps) == 1:
-		why[steps[0].Key] = reason
-		return nil, nil
-	}
-	half := len(steps) / 2
-	left, err := solve(ctx, steps[:half], why, can)
-	if err != nil {
-		return nil, err
-	}
-	right, err := solve(ctx, steps[half:], why, can)
-	if err != nil {
-		return nil, err
-	}
-	return join(ctx, left, right, why, can)
-}
-
-// join adds to good as many of more, which can be done among themselves, as can be done together with it.
-func join(ctx context.Context, good, more []patch.Step, why map[patch.Key]string, can func(context.Context, []patch.Step) (string, error)) ([]patch.Step, error) {
-	if len(good) == 0 || len(more) == 0 {
-		return append(slices.Clone(good), more...), nil
-	}
-	both := append(slices.Clone(good), more...)
-	reason, err := can(ctx, both)
-	switch {
-	case err != nil:
-		return nil, err
-	case reason == "":
-		return both, nil
-	case len(more) == 1:
-		why[more[0].Key] = reason
-		return good, nil
-	}
-	half := len(more) / 2
-	if good, err = join(ctx, good, more[:half], why, can); err != nil {
-		return nil, err
-	}
-	return join(ctx, good, more[half:], why, can)
 }
 
 // RebootRequired implements Manager: packages of Debian and Ubuntu leave a file.

@@ -35,6 +35,7 @@ func everything() patch.Baseline {
 
 // What Scan reports is what apt's own resolver lists, split by whether a security archive has it; Install brings exactly that, as far as apt can; a second Scan tells so.
 func TestDebianTree(t *testing.T) {
+	t.Parallel()
 	m := world(t)
 	p := &plane{baseline: everything(), group: "web"}
 	r := &runner{plane: p}
@@ -91,6 +92,7 @@ func TestDebianTree(t *testing.T) {
 
 // R2, R4: with BLOCK neither what is rejected comes, nor as a dependency.
 func TestBlockedDependencies(t *testing.T) {
+	t.Parallel()
 	m := world(t)
 	b := debian()
 	b.RejectedPatches, b.RejectedAction = []string{"baddep", "sec-opt"}, patch.Block
@@ -117,6 +119,7 @@ func small(t *testing.T) *debTree {
 
 // C6, W1, B26: what was installed waits until the boot id is another one, whoever asks; the reboot is asked for once, behind the report.
 func TestPendingUntilTheMachineHasAnotherBootID(t *testing.T) {
+	t.Parallel()
 	m := small(t)
 	boot := "boot-1"
 	o := m.options()
@@ -147,6 +150,7 @@ func TestPendingUntilTheMachineHasAnotherBootID(t *testing.T) {
 
 // W2, LastNoRebootInstallOperationTime: without a reboot the patches wait, another Install asks for the reboot because of them.
 func TestNoRebootIsRemembered(t *testing.T) {
+	t.Parallel()
 	m := small(t)
 	boot := "boot-1"
 	o := m.options()
@@ -182,6 +186,7 @@ func TestNoRebootIsRemembered(t *testing.T) {
 
 // An agent that died in the middle of an Install left its intention: what came since then is ours.
 func TestWhatAnInterruptedInstallBrought(t *testing.T) {
+	t.Parallel()
 	m := small(t)
 	o := m.options()
 	o.BootID = func() string { return "boot-1" }
@@ -207,6 +212,7 @@ func TestWhatAnInterruptedInstallBrought(t *testing.T) {
 
 // A package manager that is at work is waited for, and never disturbed.
 func TestLocksAreWaitedFor(t *testing.T) {
+	t.Parallel()
 	m := small(t)
 	o := m.options()
 	p := &plane{baseline: debian()}
@@ -245,6 +251,7 @@ func TestLocksAreWaitedFor(t *testing.T) {
 
 // What dpkg began and did not end is told, not repaired in passing.
 func TestBrokenStatesAreExplained(t *testing.T) {
+	t.Parallel()
 	m := small(t)
 	p := &plane{baseline: debian()}
 	m.write("var/lib/dpkg/updates/0001", "Package: tool\nStatus: install ok unpacked\nVersion: 1.0\n")
@@ -259,6 +266,7 @@ func TestBrokenStatesAreExplained(t *testing.T) {
 
 // A package whose script fails is not there, although dpkg has its new version.
 func TestAFailingScript(t *testing.T) {
+	t.Parallel()
 	bad := opt("bad", "1.1")
 	bad.script = "#!/bin/false\n"
 	m := newDebTree(t, []deb{opt("tool", "1.0"), opt("bad", "1.0")}, nil, []deb{opt("tool", "1.1"), bad})
@@ -274,6 +282,7 @@ func TestAFailingScript(t *testing.T) {
 
 // A security archive that the machine has no list of makes nothing look better than it is.
 func TestMissingLists(t *testing.T) {
+	t.Parallel()
 	m := small(t)
 	o := m.options()
 	o.Refresh = patchbaseline.RefreshNever

@@ -351,32 +351,32 @@ func (m *dnfManager) Install(ctx context.Context, steps []patch.Step, refused fu
 		return all
 	}
 	// The transaction is looked at before it is made: nothing is removed but what a step takes the place of, and nothing comes along that is rejected with BLOCK.
-	simulate := func(ctx context.Context, steps []patch.Step) (string, error) {
+	simulate := func(ctx context.Context, steps []patch.Step) (refusal, error) {
 		argv := m.argv(append(append(append([]string{"install", "--assumeno"}, common...), "--setopt=strict=1"), specs(steps)...)...)
 		out, err := m.do(ctx, program{argv: slices.DeleteFunc(argv, func(s string) bool { return s == "-y" || s == "-q" }), env: m.env(), limit: m.o.Query})
 		if err != nil {
-			return "", err
+			return refusal{}, err
 		}
 		t := parseDnf(out.stdout)
 		if !t.whole {
 			if bytes.Contains(out.stdout, []byte("Nothing to do")) {
-				return "dnf has nothing to do for it", nil
+				return refusal{reason: "dnf has nothing to do for it"}, nil
 			}
-			return "dnf cannot do it: " + dnfReason(out), nil
+			return refusal{"dnf cannot do it: " + dnfReason(out), string(out.stderr)}, nil
 		}
 		for _, n := range t.gone {
 			if !slices.ContainsFunc(steps, func(s patch.Step) bool {
 				return slices.ContainsFunc(s.Replaces, func(r string) bool { name, _, _ := cutLast(r, "."); return name == n || r == n })
 			}) {
-				return "it would remove " + fault.Clean(n), nil
+				return refusal{reason: "it would remove " + fault.Clean(n)}, nil
 			}
 		}
 		for _, p := range t.comes {
 			if refused != nil && !slices.ContainsFunc(steps, func(s patch.Step) bool { return s.Name == p.Name }) && refused(p) {
-				return "it needs " + p.Name + ", which is rejected with BLOCK", nil
+				return refusal{reason: "it needs " + p.Name + ", which is rejected with BLOCK"}, nil
 			}
 		}
-		return "", nil
+		return refusal{}, nil
 	}
 	can, err := solve(ctx, steps, why, simulate)
 	if err != nil || len(can) == 0 {
@@ -436,6 +436,7 @@ func parseDnf(text []byte) (t transaction) {
 			return t
 		case !strings.HasPrefix(line, " ") && strings.HasSuffix(head, ":"):
 			removing = strings.HasPrefix(head, "remov")
+		case len(f) > 1 && f[0] == "Package" && strings.HasPrefix(f[1], "Arch"): // the head of the table
 		case len(f) >= 2 && f[0] == "replacing":
 			name, _, _ := cutLast(f[1], ".")
 			t.gone = append(t.gone, name)

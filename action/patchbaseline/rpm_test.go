@@ -163,6 +163,7 @@ func checkUpdate(text string) (updates, obsoleting []string) {
 }
 
 func TestRPMTrees(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("SKIPPED: rpmbuild and dnf take seconds; run without -short")
 	}
@@ -191,6 +192,7 @@ func TestRPMTrees(t *testing.T) {
 		require.Empty(t, cmp.Diff(want, in(p.last(t), patch.StateMissing)), "dnf check-update is -, ours is +")
 		require.Equal(t, []patch.Request{{OperatingSystem: patch.RedHat, Product: "RedhatEnterpriseLinux9.4"}}, p.asked)
 
+		o.Refresh = patchbaseline.RefreshNever
 		secure := all
 		secure.Rules = []patch.PatchRule{{Filters: patch.FilterGroup{{Key: patch.KeyClassification, Values: []string{"Security"}}}, ApproveAfterDays: &days}}
 		p.baseline = secure

@@ -139,31 +139,31 @@ func (m *zypperManager) Install(ctx context.Context, steps []patch.Step, refused
 		return m.argv(args...)
 	}
 	fine := []int{zypperReboot, zypperRestart, zypperSkipped}
-	simulate := func(ctx context.Context, steps []patch.Step) (string, error) {
+	simulate := func(ctx context.Context, steps []patch.Step) (refusal, error) {
 		out, err := m.do(ctx, program{argv: argv(true, steps), env: m.env(), limit: m.o.Query})
 		switch {
 		case err != nil:
-			return "", err
+			return refusal{}, err
 		case out.code != 0 && !slices.Contains(fine, out.code):
-			return "zypper cannot do it: " + zypperReason(out), nil
+			return refusal{"zypper cannot do it: " + zypperReason(out), string(out.stdout)}, nil
 		}
 		t, err := parseZypper(out.stdout)
 		if err != nil {
-			return "", err
+			return refusal{}, err
 		}
 		for _, n := range t.gone {
 			if !slices.ContainsFunc(steps, func(s patch.Step) bool {
 				return slices.ContainsFunc(s.Replaces, func(r string) bool { name, _, _ := cutLast(r, "."); return name == n })
 			}) {
-				return "it would remove " + fault.Clean(n), nil
+				return refusal{reason: "it would remove " + fault.Clean(n)}, nil
 			}
 		}
 		for _, p := range t.comes {
 			if refused != nil && !slices.ContainsFunc(steps, func(s patch.Step) bool { return s.Name == p.Name }) && refused(p) {
-				return "it needs " + p.Name + ", which is rejected with BLOCK", nil
+				return refusal{reason: "it needs " + p.Name + ", which is rejected with BLOCK"}, nil
 			}
 		}
-		return "", nil
+		return refusal{}, nil
 	}
 	can, err := solve(ctx, steps, why, simulate)
 	if err != nil || len(can) == 0 {
