@@ -144,11 +144,17 @@ func (f *lab) plane(listen string) *program {
 // ctl runs fleetctl.
 func (f *lab) ctl(args ...string) (stdout, stderr string, code int) {
 	f.t.Helper()
+	return f.feed("", args...)
+}
+
+// feed runs fleetctl with something on its standard input.
+func (f *lab) feed(stdin string, args ...string) (stdout, stderr string, code int) {
+	f.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "fleetctl"), args...)
 	cmd.Env = append(os.Environ(), "FLEETCTL_PROFILE="+filepath.Join(f.dir, "fleetctl.json"))
-	cmd.Dir = f.dir
+	cmd.Dir, cmd.Stdin = f.dir, strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -166,12 +172,12 @@ func (f *lab) ok(args ...string) string {
 }
 
 // agents starts n agents with a new activation and waits until they are online.
-func (f *lab) agents(n int, tags string) (ps []*program, ids []string) {
+func (f *lab) agents(n int, tags string, more ...string) (ps []*program, ids []string) {
 	f.t.Helper()
 	code := filepath.Join(f.t.TempDir(), "code")
 	act := strings.TrimSpace(f.ok("activations", "create", "-limit", fmt.Sprint(n), "-tags", tags, "-code-file", code))
 	for range n {
-		p := start(f.t, "agent", "-server", f.url, "-ca", filepath.Join(f.dir, "tls", "ca.pem"), "-activation", act, "-code-file", code, "-dir", filepath.Join(f.t.TempDir(), "node"))
+		p := start(f.t, "agent", append([]string{"-server", f.url, "-ca", filepath.Join(f.dir, "tls", "ca.pem"), "-activation", act, "-code-file", code, "-dir", filepath.Join(f.t.TempDir(), "node")}, more...)...)
 		id := regexp.MustCompile(`mi-[0-9a-f]{17}`).FindString(p.line())
 		require.NotEmpty(f.t, id)
 		ps, ids = append(ps, p), append(ids, id)
