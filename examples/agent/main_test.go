@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleetwright/fleetwright/command"
+	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/ssmops"
 )
@@ -305,6 +308,8 @@ func TestBadArguments(t *testing.T) {
 		{"-server https://127.0.0.1:1 -activation x -code-file /nonexistent", 1, "-code-file: "},
 		{"-server http://plane.example.com:1 -activation x -code-file -", 1, "http"},
 		{"-config /nonexistent", 2, "-config"},
+		{"-server https://127.0.0.1:1 -download-from lab", 2, `-download-from "lab"`},
+		{"-server https://127.0.0.1:1 -download-from 10.0.0.0/33", 2, "-download-from"},
 	} {
 		var out, errs bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
@@ -315,6 +320,61 @@ func TestBadArguments(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
 		require.True(t, strings.HasPrefix(lines[len(lines)-1], "agent: "), errs.String())
 	}
+}
+
+func TestNetworks(t *testing.T) {
+	for s, want := range map[string]string{"": "[]", "10.1.0.0/16": "[10.1.0.0/16]", "loopback": "[127.0.0.0/8 ::1/128]",
+		"private, 198.51.100.7/32": "[10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7 198.51.100.7/32]"} {
+		o, err := parse([]string{"-server", "https://x", "-download-from", s})
+		require.NoError(t, err)
+		require.Equal(t, want, fmt.Sprint(o.allow), s)
+	}
+	o, err := parse([]string{"-server", "https://x", "-dir", "/a/node"})
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join("/a/node", "inventory", "custom"), o.customDir)
+}
+
+// R-23: documents download from loopback only where -download-from says so. Inventory is gathered, the owner's own too, and what did not change is not sent again.
+func TestWhatDocumentsMayDoHere(t *testing.T) {
+	p := startPlane(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("a file")) })) //nolint:errcheck // a test
+	defer files.Close()
+	id, code := p.activation()
+	var dirs []string
+	for _, more := range [][]string{nil, {"-download-from", "loopback"}} {
+		dir := filepath.Join(t.TempDir(), "node")
+		dirs = append(dirs, dir)
+		a := start(t, []string{codeVariable + "=" + code}, "", "agent", append([]string{"-server", p.url, "-ca", p.ca(), "-activation", id, "-dir", dir, "-name", fmt.Sprint("box", len(dirs))}, more...)...)
+		a.line()
+	}
+	nodes := p.online(2)
+	byName := map[string]string{}
+	for _, n := range nodes {
+		byName[n.ComputerName] = n.ID
+	}
+	run := func(node, document string) ssmops.GetCommandInvocationResult {
+		t.Helper()
+		var sent ssmops.SendCommandResult
+		require.NoError(t, p.Call(t.Context(), "SendCommand", ssmops.SendCommandRequest{SendRequest: command.SendRequest{Content: []byte(document), InstanceIDs: []string{node}}}, &sent))
+		var out ssmops.GetCommandInvocationResult
+		require.Eventually(t, func() bool {
+			err := p.Call(t.Context(), "GetCommandInvocation", ssmops.GetCommandInvocationRequest{CommandID: sent.Command.ID, InstanceID: node}, &out)
+			return err == nil && out.Status.Terminal()
+		}, time.Minute, 50*time.Millisecond)
+		return out
+	}
+	fetch := fmt.Sprintf(`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"get","inputs":{"sourceType":"HTTP","sourceInfo":"{\"url\":\"%s/f\",\"allowInsecureDownload\":true}"}}]}`, files.URL)
+	require.Equal(t, message.Failed, run(byName["box1"], fetch).Status)
+	out := run(byName["box2"], fetch)
+	require.Equal(t, message.Success, out.Status, out.StandardOutputContent+out.StandardErrorContent)
+
+	custom := filepath.Join(dirs[0], "inventory", "custom")
+	require.NoError(t, os.MkdirAll(custom, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(custom, "rack.json"), []byte(`{"SchemaVersion":"1.0","TypeName":"Custom:Rack","Content":{"Rack":"B7"}}`), 0o600))
+	gather := `{"schemaVersion":"2.2","mainSteps":[{"action":"aws:softwareInventory","name":"gather","inputs":{"customInventory":"Enabled"}}]}`
+	require.Contains(t, run(byName["box1"], gather).StandardOutputContent, "Reported 2 types with 2 entries: 2 in full")
+	require.Contains(t, run(byName["box1"], gather).StandardOutputContent, "2 unchanged")
+	require.FileExists(t, filepath.Join(dirs[0], "inventory", "reported.json"))
 }
 
 func TestAWrongCodeEndsAtOnce(t *testing.T) {
