@@ -74,7 +74,7 @@ type call struct {
 }
 
 // execute calls the operation that the inputs name with all other inputs. What a step looks for in the answer (PropertySelector, DesiredValues), and when it looks
-// again, is the engine's.
+// again, is the engine's; a look of aws:waitForAwsResourceProperty that was throttled, or for which the service was away, is made again here.
 func (a *actions) execute(ctx context.Context, c *call) (any, error) {
 	service, api := serviceName(c.text("Service")), apiName(c.text("Api"))
 	if service == "" || api == "" {
@@ -89,7 +89,21 @@ func (a *actions) execute(ctx context.Context, c *call) (any, error) {
 			in[name] = v
 		}
 	}
-	return a.call(ctx, service, api, in)
+	if c.Action != "aws:waitForAwsResourceProperty" {
+		return a.call(ctx, service, api, in)
+	}
+	var out map[string]any
+	err := a.watch(ctx, func(int) (bool, error) {
+		var err error
+		if out, err = a.ask(ctx, service, api, in); err != nil {
+			return false, a.failed(ctx, err)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // call calls an operation; an error is the step's failure.

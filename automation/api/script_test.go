@@ -198,6 +198,18 @@ func TestProperties(t *testing.T) {
 	}
 }
 
+// A look that was throttled is not the end of a wait; one that was refused is.
+func TestWaitIsPatient(t *testing.T) {
+	const in = `{"Service":"rds","Api":"DescribeDBInstances","PropertySelector":"$.X","DesiredValues":["a"]}`
+	slow := said{op: "rds:DescribeDBInstances", err: no("Throttling", "Rate exceeded")}
+	play(t, "aws:waitForAwsResourceProperty", true, []row{
+		{name: "throttled", in: in, took: (6 + 24) * time.Second, says: []said{slow, {op: "rds:DescribeDBInstances", err: no("InternalFailure", "")}, {op: "rds:DescribeDBInstances", out: `{"X":"a"}`}}, want: `{"X":"a"}`},
+		{name: "refused", in: in, says: []said{{op: "rds:DescribeDBInstances", err: no("AccessDenied", "no")}}, fails: "(AccessDenied) when calling the DescribeDBInstances operation: no", typ: automation.PermissionFailure},
+		{name: "not there", in: in, says: []said{{op: "rds:DescribeDBInstances", err: no("DBInstanceNotFound", "no")}}, fails: "DBInstanceNotFound"},
+	})
+	play(t, "aws:assertAwsResourceProperty", true, []row{{name: "an assertion says so at once", in: in, says: []said{slow}, fails: "Rate exceeded", typ: automation.ThrottlingFailure}})
+}
+
 // A call that is of no use any more ends, as the context says why.
 func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
