@@ -128,7 +128,7 @@ func (a *app) initIn(ctx context.Context, st store.Store, protect bool) error {
 		return err
 	}
 	path := a.where.keyFile()
-	o := &localkeys.Options{Now: a.now}
+	o := &localkeys.Options{Now: a.now, Iterations: a.rounds}
 	if protect {
 		if o.Passphrase, err = a.keyPassphrase(true); err != nil {
 			return err

@@ -59,6 +59,7 @@ type app struct {
 
 	where  where
 	format string
+	rounds int // of deriving keys from passphrases; 0 is what the packages hold for safe
 }
 
 // usage is an error in the arguments.

@@ -43,7 +43,7 @@ func (a *app) export(ctx context.Context, p *parsed) error {
 	if err != nil {
 		return err
 	}
-	req := parameter.ExportRequest{Path: "/"}
+	req := parameter.ExportRequest{Path: "/", Rounds: a.rounds}
 	if len(args) == 1 {
 		req.Path = args[0]
 	}

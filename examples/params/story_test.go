@@ -93,7 +93,7 @@ func (r *rig) run(stdin string, args ...string) (stdout, stderr string, code int
 	var out, errs bytes.Buffer
 	r.now = r.now.Add(time.Minute)
 	now := r.now
-	a := &app{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, now: func() time.Time { return now },
+	a := &app{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, now: func() time.Time { return now }, rounds: 1000,
 		getenv:  func(k string) string { return r.env[k] },
 		environ: func() []string { return []string{"PATH=/bin", "HOST=of the caller", "PARAMS_DIR=x"} },
 		terminal: func() (terminal, error) {
