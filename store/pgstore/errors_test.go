@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -35,6 +38,11 @@ func TestWhatTheServersAnswersMean(t *testing.T) {
 		require.Equal(t, k.refused, refused(k.err), "%v", k.err)
 		require.ErrorIs(t, lasting(k.err), k.lasting, "%v", k.err)
 	}
+	for _, dead := range []error{pg("FATAL", "57P01"), io.EOF, io.ErrUnexpectedEOF, &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, &net.OpError{Op: "read", Err: syscall.ECONNRESET}} {
+		require.True(t, lost(fmt.Errorf("wrapped: %w", dead)), "%v", dead)
+	}
+	require.False(t, lost(pg("ERROR", "42501")))
+	require.False(t, lost(errors.New("no such host")))
 	require.Error(t, lasting(pg("ERROR", "42P01")))
 	require.Error(t, lasting(pg("ERROR", "XX001")))
 	require.ErrorIs(t, unavailable(pg("ERROR", "55P03")), store.ErrConflict)
