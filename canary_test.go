@@ -101,6 +101,7 @@ func forms(s string) map[string]string {
 
 // finder looks for many texts in one pass, by their first eight bytes.
 type finder struct {
+	begins  [1 << 16]bool // by their first two
 	needles map[uint64][]needle
 	count   int
 }
@@ -117,6 +118,7 @@ func newFinder(cs []canary) *finder {
 		for part, s := range map[string]string{"core": c.core, "text": c.text} {
 			for form, text := range forms(s) {
 				k := binary.LittleEndian.Uint64([]byte(text[:8]))
+				f.begins[uint16(k)] = true
 				f.needles[k] = append(f.needles[k], needle{text, part + " " + form, c})
 				f.count++
 			}
@@ -129,6 +131,9 @@ func newFinder(cs []canary) *finder {
 func (f *finder) find(hay []byte) map[canary][]string {
 	out := map[canary][]string{}
 	for i := 0; i+8 <= len(hay); i++ {
+		if !f.begins[uint16(hay[i])|uint16(hay[i+1])<<8] {
+			continue
+		}
 		for _, n := range f.needles[binary.LittleEndian.Uint64(hay[i:])] {
 			if len(hay)-i >= len(n.text) && string(hay[i:i+len(n.text)]) == n.text && !slices.Contains(out[n.of], n.form) {
 				out[n.of] = append(out[n.of], n.form)

@@ -98,7 +98,7 @@ func verbs() []verb {
 		{name: "import", args: "FILE|-", summary: "make parameters of an export, of the AWS CLI's output, or of a dotenv file", flags: importFlags, run: (*app).importFile},
 		{name: "watch", args: "[PATH]", summary: "follow changes", flags: watchFlags, run: (*app).watch},
 		{name: "who", args: "[NAME|PATH]", summary: "who read what, the newest first: from the audit log", flags: whoFlags, run: (*app).who},
-		{name: "verify", summary: "check that nobody changed the audit log", run: (*app).verify},
+		{name: "verify", summary: "check that the audit log is whole", run: (*app).verify},
 		{name: "keys", summary: "show the keys of the key file", run: (*app).keys},
 		{name: "rotate-key", summary: "make a new key and give it to every secret", flags: rotateFlags, run: (*app).rotateKey},
 	}

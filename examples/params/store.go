@@ -25,6 +25,9 @@ import (
 	"github.com/fleetwright/fleetwright/store/record"
 )
 
+// storeFile is the embedded store in its directory.
+const storeFile = "params.db"
+
 // where says which store and which keys.
 type where struct {
 	dir, postgres, name, keys, passphrase, as string
@@ -41,13 +44,13 @@ func (a *app) flags(fs *flag.FlagSet) {
 		}
 		return def
 	}
-	fs.StringVar(&w.dir, "dir", or(w.dir, "PARAMS_DIR", "params-data"), "the directory of the store and the key file")
-	fs.StringVar(&w.postgres, "postgres", w.postgres, "keep the store in this PostgreSQL database instead, as postgres://user@host/db; also $PARAMS_POSTGRES")
-	fs.StringVar(&w.name, "store", or(w.name, "", "params"), "the name of the store in the database")
-	fs.StringVar(&w.keys, "keys", or(w.keys, "PARAMS_KEYS", ""), "the key file; without it keys.json in the directory")
-	fs.StringVar(&w.passphrase, "key-passphrase-file", w.passphrase, "a file with the key file's passphrase; else it is asked for")
-	fs.StringVar(&w.as, "as", w.as, "who you are in the history and the audit log; without it your user's name")
-	fs.StringVar(&a.format, "o", or(a.format, "", "table"), "table or json")
+	fs.StringVar(&w.dir, "dir", or(w.dir, "PARAMS_DIR", "params-data"), "the `DIRECTORY` of the store and the key file")
+	fs.StringVar(&w.postgres, "postgres", w.postgres, "keep the store in this PostgreSQL `DATABASE` instead, as postgres://user@host/db; also $PARAMS_POSTGRES")
+	fs.StringVar(&w.name, "store", or(w.name, "", "params"), "the `NAME` of the store in the database")
+	fs.StringVar(&w.keys, "keys", or(w.keys, "PARAMS_KEYS", ""), "the key `FILE`; without it keys.json in the directory")
+	fs.StringVar(&w.passphrase, "key-passphrase-file", w.passphrase, "a `FILE` with the key file's passphrase; else it is asked for")
+	fs.StringVar(&w.as, "as", w.as, "the `NAME` of who you are in the history and the audit log; without it your user's name")
+	fs.StringVar(&a.format, "o", or(a.format, "", "table"), "`FORM` of the output: table or json")
 }
 
 func (w *where) keyFile() string {
@@ -105,7 +108,7 @@ func (a *app) connect(ctx context.Context, create bool) (store.Store, func() err
 		return nil, nil, err
 	}
 	if dsn == "" {
-		path := filepath.Join(a.where.dir, "params.db")
+		path := filepath.Join(a.where.dir, storeFile)
 		if create {
 			if err := os.MkdirAll(a.where.dir, 0o700); err != nil {
 				return nil, nil, tell(fault.ServiceUnavailable, "the directory cannot be made: %v", err)

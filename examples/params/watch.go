@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -83,48 +85,61 @@ func (a *app) watch(ctx context.Context, p *parsed) error {
 	return err
 }
 
-// look follows a store that one program has at a time: it is opened every second, for as long as it takes to read what is new.
+// look follows a store that one program has at a time: whenever its file has changed it is opened, for as long as it takes to read what is new.
 func (a *app) look(ctx context.Context, req parameter.WatchRequest, cursor int64, show func(parameter.Change) error) error {
 	silent := cursor < 0 // the first look finds out where the end is
 	after := uint64(max(cursor, 0))
+	file := filepath.Join(a.where.dir, storeFile)
+	var seen os.FileInfo
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {
-		err := a.with(ctx, func(w *world) error {
-			now := after
-			req.After = &now
-			quiet, stop := context.WithCancel(w.ctx)
-			defer stop()
-			idle := time.AfterFunc(lookFor, stop)
-			defer idle.Stop()
-			for c, err := range w.Watch(quiet, req) {
-				if quiet.Err() != nil && ctx.Err() == nil {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				idle.Reset(lookFor)
-				after = c.Seq
-				if silent {
-					continue
-				}
-				if err := show(c); err != nil {
-					return err
-				}
+		if now, err := os.Stat(file); err != nil || seen == nil || !now.ModTime().Equal(seen.ModTime()) || now.Size() != seen.Size() {
+			err := a.with(ctx, func(w *world) error {
+				// The look itself is recorded. While the store is open nobody else writes, so that this is the file as it was looked at.
+				defer func() { seen, _ = os.Stat(file) }() //nolint:errcheck // nil is looked at again
+				return a.glance(ctx, w, req, &after, func(c parameter.Change) error {
+					if silent {
+						return nil
+					}
+					return show(c)
+				})
+			})
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
+			silent = false
 		}
-		silent = false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:
 		}
 	}
+}
+
+// glance shows the changes after one until no more come.
+func (a *app) glance(ctx context.Context, w *world, req parameter.WatchRequest, after *uint64, show func(parameter.Change) error) error {
+	from := *after
+	req.After = &from
+	quiet, stop := context.WithCancel(w.ctx)
+	defer stop()
+	idle := time.AfterFunc(lookFor, stop)
+	defer idle.Stop()
+	for c, err := range w.Watch(quiet, req) {
+		if quiet.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		idle.Reset(lookFor)
+		if err := show(c); err != nil {
+			return err
+		}
+		*after = c.Seq
+	}
+	return nil
 }
 
 // change prints one change at once: a line is of no use when it comes later.

@@ -116,7 +116,7 @@ func (a *app) verify(ctx context.Context, p *parsed) error {
 		if a.wantsJSON() {
 			return a.json(r)
 		}
-		a.say("%s of the audit log follow each other as they were written", count(r.Entries, "entry", "entries"))
+		a.say("the audit log is whole: %s, each of which vouches for the one before. Who can write to the store could write another log", count(r.Entries, "entry", "entries"))
 		return nil
 	})
 }
