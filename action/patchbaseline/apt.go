@@ -24,7 +24,10 @@ import (
 type aptManager struct {
 	*tools
 	conf   string // a configuration that points apt at another tree; "" where it is not needed
+	points string // what it says
 	native string
+	alt    *alternative // repositories that take the place of the machine's own
+	other  []apt.Source
 }
 
 func newApt(t *tools) (*aptManager, error) {
@@ -44,11 +47,39 @@ func newApt(t *tools) (*aptManager, error) {
 	if os.Geteuid() != 0 {
 		text += "DPkg::Options:: \"--force-not-root\";\n"
 	}
-	m.conf = filepath.Join(t.c.Dir, "apt.conf")
+	m.points, m.conf = text, filepath.Join(t.c.Dir, "apt.conf")
 	if err := os.WriteFile(m.conf, []byte(text), 0o600); err != nil {
 		return nil, fault.New("patchbaseline.Apt", fault.InternalServerError, "the configuration for apt cannot be written: %w", err)
 	}
 	return m, nil
+}
+
+// Use implements Alternate.
+func (m *aptManager) Use(sources []patch.Source) (func() error, error) {
+	var list strings.Builder
+	for _, s := range sources {
+		list.WriteString(strings.TrimSpace(s.Configuration) + "\n")
+	}
+	other, err := apt.ParseSources("the baseline's sources", strings.NewReader(list.String()), nil)
+	if err != nil {
+		return nil, err
+	}
+	a, err := m.alternate(map[string]string{"sources.list": list.String()}, "lists/partial")
+	if err != nil {
+		return nil, err
+	}
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(filepath.ToSlash(a.inside))
+	text := m.points + fmt.Sprintf("Dir::Etc::sourcelist \"%s/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\nDir::State::lists \"%[1]s/lists/\";\nDir::Cache::pkgcache \"\";\nDir::Cache::srcpkgcache \"\";\nAPT::Sandbox::User \"root\";\n", quoted)
+	if err := os.WriteFile(filepath.Join(a.dir, "apt.conf"), []byte(text), 0o600); err != nil {
+		a.done() //nolint:errcheck // the first error counts
+		return nil, fault.New("patchbaseline.Sources", fault.ServiceUnavailable, "the configuration for apt cannot be written: %w", err)
+	}
+	was := m.conf
+	m.alt, m.other, m.conf = a, other, path.Join(filepath.ToSlash(a.inside), "apt.conf")
+	return func() error {
+		m.alt, m.other, m.conf = nil, nil, was
+		return a.done()
+	}, nil
 }
 
 // statusArch returns the architecture of the dpkg of a tree.
@@ -112,7 +143,11 @@ func (m *aptManager) locked(ctx context.Context, p program, locks ...string) (ou
 // Refresh implements Manager.
 func (m *aptManager) Refresh(ctx context.Context) error {
 	argv := []string{"apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=2"}
-	out, err := m.locked(ctx, program{argv: argv, env: m.env(), limit: m.o.Fetch}, aptLists)
+	locks := []string{aptLists}
+	if m.alt != nil {
+		locks = nil
+	}
+	out, err := m.locked(ctx, program{argv: argv, env: m.env(), limit: m.o.Fetch}, locks...)
 	if err == nil && out.code != 0 {
 		err = fault.New("patchbaseline.Refresh", fault.InternalServerError, "apt-get update ended with code %d: %s", out.code, said(out))
 	}
@@ -125,7 +160,15 @@ func (m *aptManager) Read(ctx context.Context, names []string) (*Machine, error)
 	if err := m.policy(ctx, o); err != nil {
 		return nil, err
 	}
-	h, err := apt.ReadHost(m.tree, o)
+	fsys := fs.FS(m.tree)
+	if m.alt != nil {
+		lists, err := fs.Sub(m.alt, "lists")
+		if err != nil {
+			return nil, fault.Wrap("patchbaseline.Read", err)
+		}
+		o.Sources, fsys = m.other, overlay{m.tree, "var/lib/apt/lists", lists}
+	}
+	h, err := apt.ReadHost(fsys, o)
 	if err != nil {
 		return nil, err
 	}

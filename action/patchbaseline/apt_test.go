@@ -1,3 +1,5 @@
+//go:build linux
+
 package patchbaseline_test
 
 import (
@@ -36,6 +38,9 @@ func everything() patch.Baseline {
 // What Scan reports is what apt's own resolver lists, split by whether a security archive has it; Install brings exactly that, as far as apt can; a second Scan tells so.
 func TestDebianTree(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("SKIPPED: apt works for seconds; run without -short")
+	}
 	m := world(t)
 	p := &plane{baseline: everything(), group: "web"}
 	r := &runner{plane: p}
@@ -93,6 +98,9 @@ func TestDebianTree(t *testing.T) {
 // R2, R4: with BLOCK neither what is rejected comes, nor as a dependency.
 func TestBlockedDependencies(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("SKIPPED: apt works for seconds; run without -short")
+	}
 	m := world(t)
 	b := debian()
 	b.RejectedPatches, b.RejectedAction = []string{"baddep", "sec-opt"}, patch.Block
@@ -305,4 +313,34 @@ func TestMissingLists(t *testing.T) {
 	require.Equal(t, message.Failed, got.Status)
 	require.Contains(t, got.Reason, "could not all be fetched")
 	require.Equal(t, "1.0", m.installed()["tool"])
+}
+
+// B29: the baseline's own sources take the place of the machine's for the run, and nothing of them stays.
+func TestSourcesOfTheBaseline(t *testing.T) {
+	t.Parallel()
+	m := small(t)
+	m.archive("extra", "extra", "Origin: Acme\nLabel: Acme\nSuite: extra\nCodename: extra\n", []deb{opt("tool", "2.0")})
+	b := everything()
+	b.Sources = []patch.Source{{Name: "extra", Products: []string{"Debian12"}, Configuration: "deb [trusted=yes] copy:" + m.dir + "/extra extra main"}}
+	p := &plane{baseline: b}
+	o := m.options()
+	got := (&runner{plane: p}).run(t.Context(), t, o, scan())
+	require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
+	require.Equal(t, []string{"tool 2.0"}, in(p.last(t), patch.StateMissing))
+	got = (&runner{plane: p}).run(t.Context(), t, o, install(patch.NoReboot))
+	require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
+	require.Equal(t, []string{"2.0", "1.0"}, []string{m.installed()["tool"], m.installed()["other"]})
+	lists, err := filepath.Glob(filepath.Join(m.root, "var/lib/apt/lists/*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(m.root, "var/lib/apt/lists/partial")}, lists, "the machine's own lists are as they were")
+
+	p.baseline.Sources[0].Products = []string{"Debian11"}
+	(&runner{plane: p}).run(t.Context(), t, o, scan())
+	require.Equal(t, []string{"other 1.1"}, in(p.last(t), patch.StateMissing), "sources for another product do not count")
+	p.baseline.Sources = []patch.Source{{Name: "gone", Products: []string{"*"}, Configuration: "deb [trusted=yes] copy:" + m.dir + "/nowhere extra main"}}
+	n := len(p.reports)
+	require.Equal(t, message.Failed, (&runner{plane: p}).run(t.Context(), t, o, scan()).Status)
+	o.Refresh = patchbaseline.RefreshNever
+	require.Equal(t, message.Failed, (&runner{plane: p}).run(t.Context(), t, o, scan()).Status)
+	require.Len(t, p.reports, n, "what cannot be told is not reported")
 }

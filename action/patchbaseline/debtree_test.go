@@ -1,3 +1,5 @@
+//go:build linux
+
 package patchbaseline_test
 
 import (

@@ -26,6 +26,28 @@ type rpmBase struct {
 	*tools
 	home   string                 // of programs that work on another tree: their rpm reads there where the database lies
 	arches map[[2]string][]string // name and version to the architectures on offer
+	alt    *alternative           // repositories that take the place of the machine's own
+}
+
+// Use implements Alternate.
+func (b *rpmBase) Use(sources []patch.Source) (func() error, error) {
+	a, err := b.alternate(repoFiles(sources), "repos", "cache", "raw", "solv")
+	if err != nil {
+		return nil, err
+	}
+	b.alt = a
+	return func() error {
+		b.alt = nil
+		return a.done()
+	}, nil
+}
+
+// repositories is the file system in which .repo files and metadata lie.
+func (b *rpmBase) repositories() fs.FS {
+	if b.alt != nil {
+		return b.alt
+	}
+	return b.tree
 }
 
 func newRpmBase(t *tools) (rpmBase, error) {
@@ -84,8 +106,12 @@ func (b *rpmBase) installed(ctx context.Context) ([]rpm.Installed, error) {
 // configured reads the enabled repositories of folders of .repo files.
 func (b *rpmBase) configured(vars map[string]string, dirs ...string) ([]rpm.Source, error) {
 	var all []rpm.Source
+	from := b.repositories()
+	if b.alt != nil {
+		dirs = []string{"repos"}
+	}
 	for _, dir := range dirs {
-		entries, err := fs.ReadDir(b.tree, dir)
+		entries, err := fs.ReadDir(from, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			e := fault.New("patchbaseline.Read", fault.Validation, "/%s cannot be read", dir)
 			e.Err = err
@@ -95,7 +121,7 @@ func (b *rpmBase) configured(vars map[string]string, dirs ...string) ([]rpm.Sour
 			if e.IsDir() || path.Ext(e.Name()) != ".repo" {
 				continue
 			}
-			text, err := fs.ReadFile(b.tree, path.Join(dir, e.Name()))
+			text, err := fs.ReadFile(from, path.Join(dir, e.Name()))
 			if err != nil {
 				e := fault.New("patchbaseline.Read", fault.Validation, "a .repo file in /%s cannot be read", dir)
 				e.Err = err
@@ -128,7 +154,7 @@ func (b *rpmBase) offered(installed []rpm.Installed, names []string, sources []r
 			out.Warnings = append(out.Warnings, fmt.Sprintf("The machine has no metadata of the repository %s (%s:%d): what it offers is not known.", s.ID, s.File, s.Line))
 			continue
 		}
-		sub, err := fs.Sub(b.tree, dir)
+		sub, err := fs.Sub(b.repositories(), dir)
 		if err != nil {
 			return fault.Wrap(op, err)
 		}
@@ -218,6 +244,9 @@ func (m *dnfManager) argv(args ...string) []string {
 		}
 		argv = append(argv, "--releasever="+release)
 	}
+	if m.alt != nil {
+		argv = append(argv, "--setopt=reposdir="+m.alt.inside+"/repos", "--setopt=cachedir="+m.alt.inside+"/cache")
+	}
 	return append(argv, args...)
 }
 
@@ -279,6 +308,9 @@ func (m *dnfManager) Read(ctx context.Context, names []string) (*Machine, error)
 	if m.program == "dnf5" {
 		slices.Reverse(caches)
 	}
+	if m.alt != nil {
+		caches = []string{"cache"}
+	}
 	out := &Machine{}
 	return out, m.offered(installed, names, sources, func(s rpm.Source) string { return m.cache(s, caches) }, out)
 }
@@ -316,14 +348,15 @@ func (m *dnfManager) cache(s rpm.Source, caches []string) string {
 	}
 	sum := sha256.Sum256([]byte(where))
 	exact := s.ID + "-" + hex.EncodeToString(sum[:8])
+	from := m.repositories()
 	for _, dir := range caches {
-		if m.tree.exists(path.Join(dir, exact, "repodata/repomd.xml")) {
+		if _, err := fs.Stat(from, path.Join(dir, exact, "repodata/repomd.xml")); err == nil {
 			return path.Join(dir, exact)
 		}
 	}
 	best, age := "", time.Time{}
 	for _, dir := range caches {
-		entries, err := fs.ReadDir(m.tree, dir)
+		entries, err := fs.ReadDir(from, dir)
 		if err != nil {
 			continue
 		}
@@ -332,7 +365,7 @@ func (m *dnfManager) cache(s rpm.Source, caches []string) string {
 			if !ok || len(hash) != 16 || strings.Trim(hash, "0123456789abcdef") != "" {
 				continue
 			}
-			if fi, err := fs.Stat(m.tree, path.Join(dir, e.Name(), "repodata/repomd.xml")); err == nil && (best == "" || fi.ModTime().After(age)) {
+			if fi, err := fs.Stat(from, path.Join(dir, e.Name(), "repodata/repomd.xml")); err == nil && (best == "" || fi.ModTime().After(age)) {
 				best, age = path.Join(dir, e.Name()), fi.ModTime()
 			}
 		}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package patchbaseline_test
 
 import (
@@ -230,6 +232,18 @@ func TestRPMTrees(t *testing.T) {
 		have := repo.installed(t, root)
 		require.Subset(t, have, []string{"user-1.0", "lambda-1.0", "alpha-1.2"})
 		require.Equal(t, []string{"user 1.1-1.fx"}, in(p.last(t), patch.StateFailed))
+	})
+
+	t.Run("dnf-sources", func(t *testing.T) {
+		need(t, "dnf")
+		root := repo.root(t, "ID=\"rhel\"\nVERSION_ID=\"9.4\"\n")
+		b := *patch.PredefinedDefault(patch.RedHat)
+		b.Sources = []patch.Source{{Name: "mine", Products: []string{"*"}, Configuration: "[main]\nname=mine\nbaseurl=file://" + repo.dir + "/repo\nenabled=1\ngpgcheck=0"}}
+		p := &plane{baseline: b}
+		got := (&runner{plane: p}).run(t.Context(), t, &patchbaseline.Options{Root: root, Now: now}, scan())
+		require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
+		require.Equal(t, []string{"alpha", "beta", "newname", "noway", "user"}, names(in(p.last(t), patch.StateMissing)))
+		require.NoDirExists(t, filepath.Join(root, "var/cache/dnf"))
 	})
 
 	t.Run("zypper", func(t *testing.T) {

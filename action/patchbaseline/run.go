@@ -26,6 +26,7 @@ type job struct {
 	started time.Time
 	snap    *patch.Snapshot
 	over    bool // a BaselineOverride decides
+	alone   bool // the baseline's own repositories are in use
 	boot    string
 	track   *tracking
 	damaged bool
@@ -84,9 +85,15 @@ func (a *Action) run(ctx context.Context, c *action.Call) (action.Result, error)
 	if err := j.baseline(ctx); err != nil {
 		return none, err
 	}
-	if err := j.sources(); err != nil {
+	done, err := j.sources()
+	if err != nil {
 		return none, err
 	}
+	defer func() {
+		if err := done(); err != nil {
+			c.Log.Warn("the baseline's sources were not all removed", "error", err)
+		}
+	}()
 	if err := j.refresh(ctx); err != nil {
 		return none, err
 	}
@@ -151,14 +158,23 @@ func (j *job) baseline(ctx context.Context) error {
 	return nil
 }
 
-// sources refuses a baseline whose alternative repositories would have to take the place of the configured ones: deciding without them would decide something else.
-func (j *job) sources() error {
-	for _, s := range j.snap.Baseline.Sources {
-		if slices.Contains(s.Products, "*") || slices.Contains(s.Products, j.sys.product) {
-			return fault.New("patchbaseline.Baseline", fault.UnsupportedOperation, "the baseline names alternative sources for this machine (%s), which this agent does not switch to: configure the repository on the machine and take Sources out of the baseline", fault.Clean(s.Name))
-		}
+// sources has the baseline's own repositories take the place of the configured ones (B29). Where that cannot be done nothing is: deciding without them would decide something else.
+func (j *job) sources() (done func() error, err error) {
+	list := forProduct(j.snap.Baseline.Sources, j.sys.product)
+	if len(list) == 0 {
+		return func() error { return nil }, nil
 	}
-	return nil
+	alt, ok := j.pm.(Alternate)
+	if !ok {
+		return nil, fault.New("patchbaseline.Baseline", fault.UnsupportedOperation, "the baseline names sources of its own for this machine (%s), which its package manager cannot be switched to", fault.Clean(list[0].Name))
+	}
+	if j.a.o.Refresh == RefreshNever || !j.tools.privileged() {
+		return nil, fault.New("patchbaseline.Baseline", fault.AccessDenied, "the baseline names sources of its own for this machine (%s), whose metadata the agent may not fetch: let it run as root", fault.Clean(list[0].Name))
+	}
+	if done, err = alt.Use(list); err == nil {
+		j.alone = true
+	}
+	return done, err
 }
 
 func (j *job) refresh(ctx context.Context) error {
@@ -175,8 +191,8 @@ func (j *job) refresh(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if fault.CodeOf(err) == fault.ServiceUnavailable {
-		return err // locked
+	if fault.CodeOf(err) == fault.ServiceUnavailable || j.alone {
+		return err // locked, or there is nothing older to go by
 	}
 	j.warn("The package metadata could not be fetched anew, so this goes by what was there: %s", fault.MessageOf(err))
 	return nil
@@ -342,6 +358,16 @@ func (j *job) refused(m *Machine) func(patch.Available) bool {
 // afterReboot is the rest of an Install behind the reboot that it asked for.
 func (j *job) afterReboot(ctx context.Context, b *begun) (action.Result, error) {
 	j.snap, j.over, j.started, j.why = b.Snapshot, b.Override, b.Started, b.Why
+	done, err := j.sources()
+	if err != nil {
+		return action.Result{}, err
+	}
+	defer done() //nolint:errcheck // the folder goes with the command
+	if j.alone {
+		if err := j.refresh(ctx); err != nil {
+			return action.Result{}, err
+		}
+	}
 	after, _, err := j.evaluate(ctx)
 	if err != nil {
 		return action.Result{}, err

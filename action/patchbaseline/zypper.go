@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ func (m *zypperManager) argv(args ...string) []string {
 	argv := []string{"zypper", "--non-interactive"}
 	if m.home != "" {
 		argv = append(argv, "--root", m.tree.dir)
+	}
+	if m.alt != nil {
+		argv = append(argv, "--reposd-dir", m.alt.inside+"/repos", "--cache-dir", m.alt.inside+"/cache", "--raw-cache-dir", m.alt.inside+"/raw", "--solv-cache-dir", m.alt.inside+"/solv")
 	}
 	return append(argv, args...)
 }
@@ -98,10 +102,14 @@ func (m *zypperManager) Read(ctx context.Context, names []string) (*Machine, err
 	}
 	out := &Machine{}
 	return out, m.offered(installed, names, sources, func(s rpm.Source) string {
-		if dir := path.Join("var/cache/zypp/raw", s.ID); m.tree.exists(path.Join(dir, "repodata/repomd.xml")) {
-			return dir
+		dir := path.Join("var/cache/zypp/raw", s.ID)
+		if m.alt != nil {
+			dir = path.Join("raw", s.ID)
 		}
-		return ""
+		if _, err := fs.Stat(m.repositories(), path.Join(dir, "repodata/repomd.xml")); err != nil {
+			return ""
+		}
+		return dir
 	}, out)
 }
 
