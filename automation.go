@@ -39,7 +39,7 @@ type Runbooks struct {
 	Reach        []netip.Prefix // networks that webhooks may reach although they are not public
 
 	// Services calls what aws:executeAwsApi and the actions that are made of such calls name; nil: such steps fail and say so. It is called once, when the first such step
-	// runs, so that it can use the fleet's services: ssmops.Caller makes them answer for the service ssm.
+	// runs, so that it can use the fleet's services: ssmops.RunbookCaller makes them answer for the service ssm.
 	Services func(f *Fleet) api.Caller
 	Polling  api.Options
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/fault"
@@ -23,14 +24,15 @@ import (
 
 // Services are what the operations call. An operation whose service is nil answers UnsupportedOperationException.
 type Services struct {
-	Commands   *command.Service
-	Nodes      *node.Service
-	Documents  *library.Service
-	Parameters parameter.Store
-	Patches    *patchstore.Service
-	Inventory  *fleet.Service
-	Compliance *compliance.Service
-	Audit      *audit.Log // also records what no service does: refused credentials, requests that cannot be read, reads of commands
+	Commands    *command.Service
+	Nodes       *node.Service
+	Documents   *library.Service
+	Parameters  parameter.Store
+	Patches     *patchstore.Service
+	Inventory   *fleet.Service
+	Compliance  *compliance.Service
+	Automations *automation.Service
+	Audit       *audit.Log // also records what no service does: refused credentials, requests that cannot be read, reads of commands
 }
 
 // Options of New; nil is the zero value.

@@ -1,7 +1,7 @@
 // Package ssmops gives the operations of AWS Systems Manager, by their names and in their JSON, over fleetwright's services: the face that a control plane
 // shows to its callers, and the client that programs call it with.
 //
-//	api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Audit: f.Audit}, nil)
+//	api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Automations: f.Automations, Audit: f.Audit}, nil)
 //	callers, err := ssmops.ReadCallers("callers") // names, hashes of their tokens, and what they may do
 //	mux.Handle("/", api.Handler(callers.Bearer(), nil))
 //

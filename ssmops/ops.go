@@ -40,6 +40,7 @@ const (
 	needsSharing
 	needsPatches
 	needsInventory
+	needsAutomations
 )
 
 func (o *Operation) available(s *Services) bool {
@@ -58,6 +59,8 @@ func (o *Operation) available(s *Services) bool {
 		return s.Patches != nil
 	case needsInventory:
 		return s.Inventory != nil
+	case needsAutomations:
+		return s.Automations != nil
 	case needsParameters:
 		return s.Parameters != nil
 	case needsSharing:
@@ -254,6 +257,13 @@ func Operations() []Operation {
 		pass(Operation{Name: "GetComplianceAt", Permission: "ssm:ListComplianceItems", Own: true, Summary: "Say whether a node was compliant at a time, and why.", needs: needsCompliance}, complianceOf, complianceAt),
 		pass(Operation{Name: "ListComplianceHistory", Permission: "ssm:ListComplianceItems", Own: true, Summary: "List the reports of a type on a node.", needs: needsCompliance}, complianceOf, complianceHistory),
 		pass(Operation{Name: "ListResourceComplianceSummaries", Summary: "Sum up compliance by node.", needs: needsCompliance}, complianceOf, (*compliance.Service).ListResourceComplianceSummaries),
+
+		// Automations.
+		add(Operation{Name: "StartAutomationExecution", Summary: "Start a runbook.", needs: needsAutomations}, (*API).startAutomationExecution),
+		add(Operation{Name: "StopAutomationExecution", Summary: "Stop an execution of a runbook.", needs: needsAutomations}, (*API).stopAutomationExecution),
+		add(Operation{Name: "SendAutomationSignal", Summary: "Approve, reject, resume or go on in an execution.", needs: needsAutomations}, (*API).sendAutomationSignal),
+		add(Operation{Name: "GetAutomationExecution", Summary: "Read an execution with its steps and outputs.", needs: needsAutomations}, (*API).getAutomationExecution),
+		add(Operation{Name: "DescribeAutomationExecutions", Summary: "List executions of runbooks.", needs: needsAutomations}, (*API).describeAutomationExecutions),
 
 		// The record of calls.
 		add(Operation{Name: "ListAudit", Permission: "cloudtrail:LookupEvents", Own: true, Summary: "Read the record of calls.", needs: needsAudit, records: nothing}, (*API).listAudit),

@@ -17,6 +17,7 @@ import (
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/compliance"
 	"github.com/fleetwright/fleetwright/inventory"
+	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/patch"
@@ -26,7 +27,7 @@ import (
 )
 
 // things are what a world holds when the table is walked.
-type things struct{ node, command, activation, policy, policyHash, baseline, spare string }
+type things struct{ node, command, activation, policy, policyHash, baseline, spare, execution string }
 
 // samples has for every operation a request that succeeds for who may send it. An operation without one fails TestR01.
 func samples() map[string]func(things) any {
@@ -41,6 +42,7 @@ func samples() map[string]func(things) any {
 	patchGroup := func(things) any { return m{"PatchGroup": "web"} }
 	inventoryType := func(x things) any { return m{"InstanceId": x.node, "TypeName": "Custom:Rack"} }
 	parameterName := func(things) any { return m{"Name": "/app/secret"} }
+	execution := func(x things) any { return m{"AutomationExecutionId": x.execution} }
 	group := func(things) any { return m{"Name": "webs"} }
 	return map[string]func(things) any{
 		"SendCommand": send, "PlanCommand": send, "CancelCommand": ofCommand, "ListCommands": ofCommand, "ListCommandInvocations": ofCommand, "WatchCommand": ofCommand,
@@ -106,7 +108,10 @@ func samples() map[string]func(things) any {
 		},
 		"ListComplianceHistory":   func(x things) any { return m{"ResourceId": x.node, "ComplianceType": "Custom:Canary"} },
 		"ListComplianceSummaries": nothing, "ListResourceComplianceSummaries": nothing,
-		"ListAudit": nothing,
+		"StartAutomationExecution": func(things) any { return m{"DocumentName": "Wait"} }, "DescribeAutomationExecutions": nothing,
+		"GetAutomationExecution": execution, "StopAutomationExecution": execution,
+		"SendAutomationSignal": func(x things) any { return m{"AutomationExecutionId": x.execution, "SignalType": "Resume"} },
+		"ListAudit":            nothing,
 	}
 }
 
@@ -139,6 +144,15 @@ func furnish(w *world) things {
 	require.NoError(w.t, err)
 	require.NoError(w.t, w.compliance.Report(w.ctx, "default", x.node, compliance.PutComplianceItemsRequest{ComplianceType: "Custom:Canary", ExecutionSummary: compliance.ExecutionSummary{ExecutionTime: at},
 		Items: []compliance.ItemEntry{{ID: "canary", Severity: "HIGH", Status: "COMPLIANT"}}}))
+	_, err = w.docs.CreateDocument(w.ctx, library.CreateDocumentRequest{Name: "Wait", DocumentType: "Automation", Content: `{"schemaVersion":"0.3","description":"canary","mainSteps":[{"name":"hold","action":"aws:pause","inputs":{}}]}`})
+	require.NoError(w.t, err)
+	x.execution = call1[StartAutomationExecutionResult](w, "StartAutomationExecution", map[string]any{"DocumentName": "Wait"}).AutomationExecutionID
+	for e, err := range w.automations.Events(w.ctx, x.execution, 0) {
+		require.NoError(w.t, err)
+		if e.Kind == "ExecutionWaiting" {
+			break
+		}
+	}
 	x.policy, x.policyHash = shared.PolicyID, shared.PolicyHash
 	return x
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
+	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/blob/memblob"
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/compliance"
@@ -36,19 +37,21 @@ import (
 
 // world is the services over a store in memory, with nodes that answer at once, in a bubble of virtual time.
 type world struct {
-	t          testing.TB
-	ctx        context.Context // of admin
-	api        *API
-	commands   *command.Service
-	nodes      *node.Service
-	docs       *library.Service
-	compliance *compliance.Service
-	parameters *parameter.Service
-	patches    *patchstore.Service
-	inventory  *fleet.Service
-	log        *audit.Log
+	t           testing.TB
+	ctx         context.Context // of admin
+	api         *API
+	commands    *command.Service
+	nodes       *node.Service
+	docs        *library.Service
+	compliance  *compliance.Service
+	parameters  *parameter.Service
+	patches     *patchstore.Service
+	inventory   *fleet.Service
+	automations *automation.Service
+	log         *audit.Log
 
 	mu     sync.Mutex
+	answer func(c automation.Call) (any, error) // of a runbook's call; nil is an id. Set before one is started
 	report func(ref message.Ref) message.Report // what a node reports; nil is success with a line
 	wg     sync.WaitGroup
 }
@@ -88,7 +91,15 @@ func newWorld(t testing.TB) *world {
 	w.patches, err = patchstore.New(patchstore.Config{Store: st, Authorizer: byName{}, Audit: w.log, Nodes: fleetwright.Registry{Nodes: w.nodes}})
 	require.NoError(t, err)
 	w.inventory = fleet.New(fleet.Config{Store: st, Authorizer: byName{}, Audit: w.log, Nodes: fleetwright.Registry{Nodes: w.nodes}})
-	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Parameters: w.parameters, Patches: w.patches, Inventory: w.inventory, Compliance: w.compliance, Audit: w.log}, nil)
+	w.automations, err = automation.NewService(automation.Config{Store: st, Documents: w.docs, Authorizer: byName{}, Audit: w.log, Leases: lease.New(st, nil, lease.Config{Owner: "test", Exclusive: true}),
+		Actions: map[string]automation.Action{"aws:executeAwsApi": {Run: func(_ context.Context, c automation.Call) (any, error) {
+			if w.answer == nil {
+				return map[string]any{"Id": "i"}, nil
+			}
+			return w.answer(c)
+		}}}})
+	require.NoError(t, err)
+	w.api = New(Services{Commands: w.commands, Nodes: w.nodes, Documents: w.docs, Parameters: w.parameters, Patches: w.patches, Inventory: w.inventory, Compliance: w.compliance, Automations: w.automations, Audit: w.log}, nil)
 	return w
 }
 
@@ -98,7 +109,8 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancel(context.Background())
-		w.wg.Go(func() { w.commands.Run(ctx) }) //nolint:errcheck // ends with ctx
+		w.wg.Go(func() { w.commands.Run(ctx) })    //nolint:errcheck // ends with ctx
+		w.wg.Go(func() { w.automations.Run(ctx) }) //nolint:errcheck // ends with ctx
 		defer w.wg.Wait()
 		defer cancel()
 		f(t, w)

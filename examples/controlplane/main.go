@@ -8,6 +8,8 @@
 // The first start makes, in -dir (./data): the store, an authority and a certificate for -hosts (tls/ca.pem is what agents and callers trust), the callers file with one caller
 // named admin, its token in admin.token (mode 0600; it is printed nowhere), and fleetctl.json, with which fleetctl on this machine needs no flags.
 //
+// It answers for commands, documents, nodes, groups, parameters, patch baselines, inventory and compliance: what ssmops.Operations lists, and what the verbs of fleetctl ask for.
+//
 // More callers, each with a token of its own or a client certificate signed by -client-ca:
 //
 //	go run ./examples/controlplane -add-caller ci -grants 'ssm:SendCommand,ssm:List*,ssm:Get*' -token-out ci.token
@@ -168,7 +170,7 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		if opts.ClientCAs != nil {
 			auth = ssmops.Either(auth, callers.Certificates())
 		}
-		api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Audit: f.Audit}, &ssmops.Options{Log: log})
+		api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Automations: f.Automations, Audit: f.Audit}, &ssmops.Options{Log: log})
 		mux.Handle("/", api.Handler(auth, &ssmops.HandlerOptions{Stop: stopping}))
 	}
 	f, err := fleetwright.Open(ctx, o.dir, opts)
