@@ -219,3 +219,36 @@ func TestGraphs(t *testing.T) {
 		require.True(t, strings.HasPrefix(rb.Mermaid(nil), "flowchart TD\n"))
 	}
 }
+
+func TestForkReplacesParametersToo(t *testing.T) {
+	rb := runbook(t, `{"schemaVersion":"0.3","parameters":{"Release":{"type":"String","allowedPattern":"^[0-9.]+$"},"Hosts":{"type":"StringList","default":["a"]}},"mainSteps":[
+	 {"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A","V":"{{ Release }}"}},
+	 {"name":"b","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"B","V":"{{ Release }}","H":"{{ Hosts }}"}},
+	 {"name":"c","action":"aws:sleep","inputs":{"Duration":"PT1S"}}]}`)
+	fresh, err := rb.New(automation.Start{ID: "x", Parameters: map[string][]string{"Release": {"1.0"}}}, epoch)
+	require.NoError(t, err)
+	x := fresh.Clone()
+	var h []automation.Entry
+	for ev := (automation.Event{Begin: true}); !x.Status.Done(); {
+		e, _, err := rb.Record(x, ev, epoch)
+		require.NoError(t, err)
+		h = append(h, e)
+		if len(x.Steps) == 3 {
+			break
+		}
+		ev = automation.Event{Result: &automation.Result{StepID: x.Steps[x.Current].ID, Attempt: 1}}
+	}
+	f, _, err := rb.Fork(fresh.Clone(), h, 2, "y", map[string][]string{"Release": {"2.0"}, "Hosts": {"b", "c"}}, epoch)
+	require.NoError(t, err)
+	require.Equal(t, "1.0", f.Steps[0].Inputs["V"], "what ran stays as it was")
+	require.Equal(t, "2.0", f.Steps[1].Inputs["V"])
+	require.Equal(t, []any{"b", "c"}, f.Steps[1].Inputs["H"])
+	require.Equal(t, "2.0", f.Parameters["Release"])
+	_, _, err = rb.Fork(fresh.Clone(), h, 2, "y", map[string][]string{"Release": {"two"}}, epoch)
+	require.Equal(t, automation.InvalidExecutionParams, fault.CodeOf(err), "a parameter keeps its rules")
+	_, _, err = rb.Fork(fresh.Clone(), h, 3, "y", map[string][]string{"Duratoin": {"PT2S"}}, epoch)
+	require.Equal(t, fault.Validation, fault.CodeOf(err), "a slip is not swallowed")
+	f, _, err = rb.Fork(fresh.Clone(), h, 3, "y", map[string][]string{"Duration": {"PT2S"}}, epoch)
+	require.NoError(t, err)
+	require.Equal(t, "PT2S", f.Steps[2].Inputs["Duration"])
+}

@@ -8,11 +8,9 @@ import (
 
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
-	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/feed"
 	"github.com/fleetwright/fleetwright/store"
-	"github.com/fleetwright/fleetwright/store/key"
 )
 
 // Request asks for an execution (shape StartAutomationExecutionRequest).
@@ -29,11 +27,12 @@ type Request struct {
 
 // The actions that are asked for, as the table of access has them.
 const (
-	actionStart  = "ssm:StartAutomationExecution"
-	actionStop   = "ssm:StopAutomationExecution"
-	actionSignal = "ssm:SendAutomationSignal"
-	actionGet    = "ssm:GetAutomationExecution"
-	actionList   = "ssm:DescribeAutomationExecutions"
+	actionStart   = "ssm:StartAutomationExecution"
+	actionStop    = "ssm:StopAutomationExecution"
+	actionSignal  = "ssm:SendAutomationSignal"
+	actionGet     = "ssm:GetAutomationExecution"
+	actionList    = "ssm:DescribeAutomationExecutions"
+	actionPreview = "ssm:StartExecutionPreview"
 )
 
 // audited records a call that changed nothing.
@@ -97,33 +96,14 @@ func clientToken(op, tok string) (string, error) {
 // create makes an execution durable, once for its id and for its token.
 func (s *Service) create(ctx context.Context, st Start) (string, error) {
 	const op = "automation.Start"
-	tenant := access.Tenant(ctx)
-	text, format, version, hash, err := s.cfg.Documents.Fetch(ctx, tenant, st.Document, st.DocumentVersion)
-	if err != nil {
-		if fault.KindOf(err) == fault.NotFound {
-			return "", fault.New(op, DefinitionNotFound, "there is no runbook %s in version %q", fault.Clean(clip(st.Document)), fault.Clean(clip(st.DocumentVersion)))
-		}
-		return "", fault.Wrap(op, err)
-	}
-	rb, err := ParseRunbook(text, &document.Options{MaxSize: -1, Actions: s.cfg.Known, Kind: document.Automation, Format: document.Format(format)})
-	if err != nil {
-		return "", fault.Wrap(op, err)
-	}
 	digest, err := encode([]any{st.Document, st.DocumentVersion, st.Parameters, st.Mode, st.Targets, st.Tags, st.Timeout, st.StartedBy})
 	if err != nil {
 		return "", err
 	}
 	wanted := chain("", string(digest))
-	st.DocumentVersion = version
-	if st.Targets == nil {
-		b, err := rb.doc.Bind(st.Parameters, &document.BindOptions{MaxSize: -1})
-		if err == nil && s.cfg.Parameters != nil {
-			err = b.ResolveSSM(ctx, s.cfg.Parameters)
-		}
-		if err != nil {
-			return "", fault.New(op, InvalidExecutionParams, "%s", fault.MessageOf(err))
-		}
-		st.Bound = b
+	rb, text, hash, err := s.fetch(ctx, op, &st)
+	if err != nil {
+		return "", err
 	}
 	x, err := rb.New(st, s.cfg.Now())
 	if err != nil {
@@ -132,11 +112,11 @@ func (s *Service) create(ctx context.Context, st Start) (string, error) {
 	if hash != "" && x.DocumentHash == "" {
 		x.DocumentHash = hash
 	}
-	return s.keep(ctx, x, text, st.ClientToken, wanted)
+	return s.keep(ctx, x, text, st.ClientToken, wanted, 0)
 }
 
-// keep writes a new execution down, once for its id and for its token, and tells its owner.
-func (s *Service) keep(ctx context.Context, x *Execution, text []byte, tok, wanted string) (string, error) {
+// keep writes a new execution down, once for its id and for its token, and tells its owner. known are the steps that a fork has of another execution.
+func (s *Service) keep(ctx context.Context, x *Execution, text []byte, tok, wanted string, known int) (string, error) {
 	const op = "automation.Start"
 	tenant := access.Tenant(ctx)
 	state, err := x.Encode()
@@ -168,6 +148,7 @@ func (s *Service) keep(ctx context.Context, x *Execution, text []byte, tok, want
 			return err
 		}
 		h := head{ID: x.ID, Document: x.Document, Version: x.DocumentVersion, Hash: x.DocumentHash, Mode: x.Mode, StartedBy: x.StartedBy, Parent: x.Parent, Created: x.Created, Fan: x.Fan != nil}
+		h.describe(x)
 		h.shown(x)
 		var err error
 		if h.Source, err = s.put(tx, tenant, x.ID, "document", text); err != nil {
@@ -190,7 +171,11 @@ func (s *Service) keep(ctx context.Context, x *Execution, text []byte, tok, want
 				return err
 			}
 		}
-		if _, err := s.feed.Append(ctx, tx, topic(tenant, x.ID), feed.Event{Time: x.Created, Kind: "Execution" + string(x.Status)}); err != nil {
+		before := make([]Status, known)
+		for i := range before {
+			before[i] = x.Steps[i].Status
+		}
+		if _, err := s.feed.Append(ctx, tx, topic(tenant, x.ID), happened(&live{x: x}, before, "", x.Created)...); err != nil {
 			return err
 		}
 		if s.cfg.Audit == nil {
@@ -236,7 +221,7 @@ func (s *Service) Fork(ctx context.Context, id string, n int, inputs map[string]
 	}); err != nil {
 		return "", storeFault(op, err)
 	}
-	return s.keep(ctx, f, text, "", "")
+	return s.keep(ctx, f, text, "", "", n-1)
 }
 
 // startChild starts an execution for another one, under its id, in the identity of the first starter (A24).
@@ -264,7 +249,7 @@ func (s *Service) resolve(ctx context.Context, tenant string, e Effect) *Resolve
 	case s.cfg.Targets == nil:
 		r.Failure = &Failure{Stage: InputValidation, Type: ActionFailure, Message: "this control plane cannot find out what targets are: it was given none"}
 	default:
-		values, err := s.cfg.Targets.Values(ctx, tenant, sp.Targets)
+		values, err := s.cfg.Targets.Values(ctx, tenant, known(sp.Targets))
 		if r.Values = values; err != nil {
 			r.Failure = &Failure{Stage: InputValidation, Type: failureType(err), Message: fault.MessageOf(err)}
 		}
@@ -373,120 +358,6 @@ func (s *Service) History(ctx context.Context, id string) (first *Execution, his
 		return nil, nil, err
 	}
 	return first, history, l.rb.Replay(first.Clone(), history)
-}
-
-// Summary is what a list shows of an execution (shape AutomationExecutionMetadata).
-type Summary struct {
-	ID, Document, DocumentVersion string
-	Status                        Status
-	Mode                          Mode
-	StartedBy, Parent             string
-	Created, Start, End           time.Time
-	CurrentStep                   string
-	FailureMessage                string
-	Targets                       bool
-}
-
-// Filter says which executions are listed. The zero Filter is for all.
-type Filter struct {
-	DocumentPrefix string // shape AutomationExecutionFilterKey: DocumentNamePrefix
-	Statuses       []Status
-	Parent         string
-	After, Before  time.Time // of the creation
-}
-
-func (f *Filter) fits(h *head) bool {
-	ok := strings.HasPrefix(h.Document, f.DocumentPrefix) && (f.Parent == "" || f.Parent == h.Parent) && (f.After.IsZero() || h.Created.After(f.After)) && (f.Before.IsZero() || h.Created.Before(f.Before))
-	if !ok || len(f.Statuses) == 0 {
-		return ok
-	}
-	for _, st := range f.Statuses {
-		if st == h.Status {
-			return true
-		}
-	}
-	return false
-}
-
-// List returns executions, the newest first, at most limit (1 to 50, 0 is 50). next is "" at the end, else what the next call is to be given.
-func (s *Service) List(ctx context.Context, f Filter, limit int, after string) (out []Summary, next string, err error) {
-	const op = "automation.List"
-	defer func() { s.audited(ctx, actionList, "*", err) }()
-	if err := access.Check(ctx, s.cfg.Authorizer, actionList, "*", nil); err != nil {
-		return nil, "", fault.Wrap(op, err)
-	}
-	if limit == 0 {
-		limit = 50
-	}
-	if limit < 1 || limit > 50 {
-		return nil, "", fault.New(op, fault.Validation, "MaxResults is 1 to 50")
-	}
-	tenant := access.Tenant(ctx)
-	rng := timesKey(tenant).Range()
-	rng.Reverse = true
-	if after != "" {
-		t, id, ok := strings.Cut(after, " ")
-		at, err := time.Parse(time.RFC3339Nano, t)
-		if !ok || err != nil {
-			return nil, "", fault.New(op, fault.InvalidNextToken, "the token is none of this list: begin again without it")
-		}
-		rng.End = timesKey(tenant).Time(at).Str(id)
-	}
-	for {
-		page, more, err := s.page(ctx, tenant, rng)
-		if err != nil {
-			return nil, "", storeFault(op, err)
-		}
-		for i := range page {
-			h := &page[i]
-			if !f.fits(h) || access.Check(ctx, s.cfg.Authorizer, actionGet, "automation-execution/"+h.ID, nil) != nil {
-				continue
-			}
-			if len(out) == limit {
-				last := out[limit-1]
-				return out, last.Created.UTC().Format(time.RFC3339Nano) + " " + last.ID, nil
-			}
-			out = append(out, Summary{h.ID, h.Document, h.Version, h.Status, h.Mode, h.StartedBy, h.Parent, h.Created, h.Start, h.End, h.Step, h.Failure, h.Fan})
-		}
-		if !more {
-			return out, "", nil
-		}
-		rng.End = timesKey(tenant).Time(page[len(page)-1].Created).Str(page[len(page)-1].ID)
-	}
-}
-
-// page reads a page of a list.
-func (s *Service) page(ctx context.Context, tenant string, rng store.Range) (page []head, more bool, err error) {
-	const size = 200
-	rng.Limit = size
-	prefix := timesKey(tenant)
-	err = s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-		page = page[:0]
-		var keys [][]byte
-		for it, err := range r.Scan(ctx, rng) {
-			if err != nil {
-				return err
-			}
-			k := key.Read(it.Key[len(prefix):])
-			_, id := k.Time(), k.Str()
-			if err := k.Err(); err != nil {
-				return err
-			}
-			keys = append(keys, headKey(tenant, id))
-		}
-		heads, err := s.heads.GetMany(ctx, r, keys)
-		if err != nil {
-			return err
-		}
-		for _, h := range heads {
-			if h != nil {
-				page = append(page, *h)
-			}
-		}
-		more = len(keys) == size && len(page) > 0
-		return nil
-	})
-	return page, more, err
 }
 
 // Events yields what happens to an execution after a cursor, and goes on as more does, until the caller stops or ctx ends.

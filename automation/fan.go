@@ -150,10 +150,21 @@ func checkTarget(t target.Target) *Failure {
 		}
 		return nil
 	}
-	if err := target.Validate([]target.Target{t}, nil); err != nil {
+	if err := target.Validate(known([]target.Target{t}), nil); err != nil {
 		return invalid("%s", fault.MessageOf(err))
 	}
 	return nil
+}
+
+// known writes targets as package target knows them: automations have ResourceGroup (guide, running automations at scale) where all else has resource-groups:Name.
+func known(ts []target.Target) []target.Target {
+	out := slices.Clone(ts)
+	for i := range out {
+		if out[i].Key == "ResourceGroup" {
+			out[i].Key = "resource-groups:Name"
+		}
+	}
+	return out
 }
 
 func (l *Location) check(i int) *Failure {

@@ -33,6 +33,10 @@ type head struct {
 	Step      string    `json:"step,omitempty"` // at work
 	Failure   string    `json:"failure,omitempty"`
 	Fan       bool      `json:"fan,omitempty"`
+	Action    string    `json:"action,omitempty"` // at work
+	Tags      []string  `json:"tags,omitempty"`   // their keys
+	Group     string    `json:"group,omitempty"`  // the resource group that is the target
+	Cross     bool      `json:"cross,omitempty"`  // it has TargetLocations
 
 	Seq    uint64 `json:"seq"`    // entries of the history
 	Chain  string `json:"chain"`  // hash of the last one
@@ -235,9 +239,9 @@ func (s *Service) book(hash string, text []byte) (*Runbook, error) {
 // shown updates what lists show.
 func (h *head) shown(x *Execution) {
 	h.Status, h.Start, h.End = x.Status, x.Start, x.End
-	h.Step, h.Failure = x.NextStep, ""
+	h.Step, h.Action, h.Failure = x.NextStep, "", ""
 	if x.Current >= 0 {
-		h.Step = x.Steps[x.Current].Name
+		h.Step, h.Action = x.Steps[x.Current].Name, x.Steps[x.Current].Action
 	}
 	if x.Failure != nil {
 		h.Failure = x.Failure.Message

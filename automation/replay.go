@@ -3,9 +3,11 @@ package automation
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
 )
 
@@ -77,8 +79,9 @@ func (rb *Runbook) Replay(x *Execution, history []Entry) error {
 }
 
 // Fork makes a new execution that has the history of another up to its n-th step, counted from 1 in the order in which steps were begun, and begins that step
-// again at now, with inputs replaced. x is the other execution as it was when it was new; it is changed. The steps before keep their outputs and are not run
-// again. The effects are those of the step that begins.
+// again at now, with inputs replaced. A name that is no input of the step but a parameter of the runbook replaces the parameter from there on; one that is neither is
+// refused. x is the other execution as it was when it was new; it is changed. The steps before keep their outputs and are not run again. The effects are those of the
+// step that begins.
 func (rb *Runbook) Fork(x *Execution, history []Entry, n int, id string, inputs map[string][]string, now time.Time) (*Execution, []Effect, error) {
 	const op = "automation.Fork"
 	if id == "" {
@@ -112,7 +115,52 @@ func (rb *Runbook) Fork(x *Execution, history []Entry, n int, id string, inputs 
 	if !f.Deadline.IsZero() {
 		f.Deadline = now.Add(f.Deadline.Sub(x.Start))
 	}
-	r := &run{rb: rb, x: f, now: now, next: rb.byName[at], sig: &Signal{Type: StartStep, Overrides: inputs}}
+	own, err := rb.edit(f, &rb.steps[rb.byName[at]], inputs)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &run{rb: rb, x: f, now: now, next: rb.byName[at], sig: &Signal{Type: StartStep, Overrides: own}}
 	r.flow()
 	return f, r.out, nil
+}
+
+// edit replaces parameters of an execution and returns what is left: inputs of the step.
+func (rb *Runbook) edit(x *Execution, s *step, given map[string][]string) (own map[string][]string, err error) {
+	const op = "automation.Fork"
+	spec := s.Spec()
+	own = map[string][]string{}
+	params := make(map[string][]string, len(x.Parameters))
+	for name, v := range x.Parameters {
+		params[name] = Strings(v)
+	}
+	edited := false
+	for name, values := range given {
+		isInput := slices.ContainsFunc(s.in, func(in field) bool { return strings.EqualFold(in.name, name) })
+		_, isParameter := rb.doc.Parameter(name)
+		switch {
+		case isInput, !isParameter && spec != nil && (spec.Open || spec.Input(name) != nil):
+			own[name] = values
+		case isParameter:
+			params[name], edited = values, true
+		default:
+			return nil, fault.New(op, fault.Validation, "%q is neither an input of step %s nor a parameter of the runbook", fault.Clean(clip(name)), s.Name)
+		}
+	}
+	if !edited {
+		return own, nil
+	}
+	b, err := rb.doc.Bind(params, &document.BindOptions{MaxSize: -1})
+	if err != nil {
+		return nil, fault.New(op, InvalidExecutionParams, "%s", fault.MessageOf(err))
+	}
+	for k, v := range b.Values() {
+		p, err := plain(v)
+		if err != nil {
+			return nil, fault.New(op, InvalidExecutionParams, "parameter %s: %s", k, err)
+		}
+		if _, ok := given[k]; ok {
+			x.Parameters[k] = p
+		}
+	}
+	return own, nil
 }

@@ -502,6 +502,14 @@ func TestForkThroughTheService(t *testing.T) {
 		require.Equal(t, automation.Success, x.Status)
 		require.Equal(t, "oney", x.Outputs["b.Id"])
 		require.Equal(t, 1, calls, "what ran is not run again")
+		var kinds []string
+		for e, err := range s.Events(ann, fork, 0) {
+			require.NoError(t, err)
+			if kinds = append(kinds, e.Kind); e.Kind == "ExecutionSuccess" {
+				break
+			}
+		}
+		require.Equal(t, []string{"StepInProgress", "ExecutionInProgress", "StepSuccess", "ExecutionSuccess"}, kinds, "followers hear of the step that begins")
 		_, _, err = s.History(ann, fork)
 		require.NoError(t, err)
 		_, err = s.Fork(ann, id, 3, nil)
