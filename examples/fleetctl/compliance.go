@@ -18,12 +18,14 @@ func complianceVerbs() []verb {
 	return []verb{
 		{name: "nodes", summary: "sum up each node", flags: complianceNodesFlags, run: (*app).complianceNodes},
 		{name: "items", args: "NODE", summary: "list what was checked on a node", flags: complianceItemsFlags, run: (*app).complianceItems},
-		{name: "at", args: "NODE TYPE TIME", summary: "say whether a node was compliant at a time, since when, and why", flags: func(fs *flag.FlagSet) {
+		{name: "at", args: "NODE TYPE TIME", summary: "say whether a node was compliant at a time, since when, and why", more: aboutTimes, flags: func(fs *flag.FlagSet) {
 			fs.Bool("all", false, "the compliant items too")
 		}, run: (*app).complianceAt},
 		{name: "history", args: "NODE TYPE", summary: "list the reports of a type on a node, the oldest first", flags: spanFlags, run: (*app).complianceHistory},
 	}
 }
+
+const aboutTimes = "TIME is 2026-03-01T12:00:00Z, 2026-03-01 or '2026-03-01 12:00' of this machine's zone, now, or how long ago, as 72h or 3d.\n"
 
 // spanFlags bound a history.
 func spanFlags(fs *flag.FlagSet) {

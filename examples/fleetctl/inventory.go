@@ -17,9 +17,9 @@ import (
 func inventoryVerbs() []verb {
 	return []verb{
 		{name: "types", args: "[TYPE]", summary: "list what is known of nodes; of one type its attributes", run: (*app).inventoryTypes},
-		{name: "find", args: "CONDITION…", summary: "find nodes: 'AWS:Application.Name=openssl' 'AWS:Application.Version<3.0.15'", flags: findFlags, run: (*app).findInventory},
-		{name: "count", args: "[ATTRIBUTE…]", summary: "count nodes by the values of an attribute, further ones within it, or by groups", flags: countFlags, run: (*app).countInventory},
-		{name: "entries", args: "NODE TYPE [CONDITION…]", summary: "list what a node has of a type", flags: entriesFlags, run: (*app).inventoryEntries},
+		{name: "find", args: "CONDITION…", summary: "find nodes: 'AWS:Application.Name=openssl' 'AWS:Application.Version<3.0.15'", more: aboutConditions, flags: findFlags, run: (*app).findInventory},
+		{name: "count", args: "[ATTRIBUTE…]", summary: "count nodes by the values of an attribute, further ones within it, or by groups", more: "Conditions are those of find. Attributes are such as AWS:InstanceInformation.PlatformName.\n", flags: countFlags, run: (*app).countInventory},
+		{name: "entries", args: "NODE TYPE [CONDITION…]", summary: "list what a node has of a type", more: "Conditions are those of find, with the attribute alone too: 'Name^=lib'.\n", flags: entriesFlags, run: (*app).inventoryEntries},
 		{name: "changes", args: "NODE", summary: "say what changed on a node, the oldest first", flags: changesFlags, run: (*app).inventoryChanges},
 		{name: "export", args: "NODE|-all", summary: "write inventory as JSON lines, CSV or bills of materials", flags: exportFlags, run: (*app).exportInventory},
 		{name: "delete", args: "TYPE", summary: "delete what nodes reported of a custom type", flags: deleteInventoryFlags, run: (*app).deleteInventory},
@@ -27,6 +27,11 @@ func inventoryVerbs() []verb {
 		{name: "gather", args: "-targets …", summary: "have nodes report: run -document AWS-GatherSoftwareInventory", flags: sendFlags, run: (*app).gatherInventory},
 	}
 }
+
+const aboutConditions = `A condition is TYPE.ATTRIBUTE, an operator and a value, in quotes for the shell: = is, != is not, ^= begins with, < and > are less and greater (versions of
+packages by the order of deb and rpm), and the word exists without a value. Of several values, a|b, one must hold. All conditions must hold, those of one type
+for the same entry.
+`
 
 func (a *app) gatherInventory(ctx context.Context, p *parsed) error {
 	return a.fixed(ctx, p, "AWS-GatherSoftwareInventory", nil)
@@ -195,6 +200,9 @@ func (a *app) showFound(ctx context.Context, filters []inventory.Filter, nodes [
 		}
 		for _, typ := range types {
 			list, err := a.entries(ctx, n.ID, typ, byType[typ])
+			if fault.CodeOf(err) == fault.AccessDenied { // who may find nodes, but not read them, does without
+				continue
+			}
 			if err != nil {
 				return err
 			}

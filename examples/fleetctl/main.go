@@ -78,6 +78,7 @@ var errFailed = errors.New("the command did not succeed")
 // verb is a subcommand.
 type verb struct {
 	name, args, summary string
+	more                string // what its help says besides; may be empty
 	run                 func(a *app, ctx context.Context, p *parsed) error
 	flags               func(fs *flag.FlagSet) // its own flags; may be nil
 	subs                []verb
@@ -211,7 +212,10 @@ func isHelp(s string) bool { return s == "-h" || s == "-help" || s == "--help" |
 func (a *app) help(path string, vs []verb, self *verb, fs *flag.FlagSet) {
 	w := a.stderr
 	if self != nil && self.run != nil {
-		fmt.Fprintf(w, "%s %s\n    %s\n", path, self.args, self.summary)
+		fmt.Fprintf(w, "%s\n    %s\n", strings.TrimSpace(path+" "+self.args), self.summary)
+		for line := range strings.Lines(self.more) {
+			fmt.Fprintf(w, "    %s", line)
+		}
 	}
 	for _, v := range vs {
 		fmt.Fprintf(w, "  %-12s %s\n", v.name, v.summary)

@@ -243,6 +243,20 @@ mi-3  c     Debian 12     openssl 3.0.1, openssl 1.0-2, openssl 1.0-2 and 2 more
 	out, _, code = s.ctl(t, "", "inventory", "find", "AWS:Application.Name=openssl")
 	require.Zero(t, code, "who may not list nodes does without their names")
 	require.Contains(t, out, "mi-1  -     -         openssl 3.0.1")
+	s.answers["ListInventoryEntries"] = s.answers["DescribeInstanceInformation"]
+	out, _, code = s.ctl(t, "", "inventory", "find", "AWS:Application.Name=openssl")
+	require.Zero(t, code, "nor does who may not read nodes")
+	require.Contains(t, out, "mi-1  -     -         -")
+}
+
+func TestHelpTellsTheOperators(t *testing.T) {
+	s := newStub(t)
+	for args, want := range map[string]string{"inventory find -h": "^= begins with", "compliance at -h": "72h or 3d", "inventory count -h": "-group", "parameters put -h": "standard input", "patches -h": "AWS-RunPatchBaseline"} {
+		_, errs, code := s.ctl(t, "", strings.Fields(args)...)
+		require.Zero(t, code, args)
+		require.Contains(t, errs, want, args)
+	}
+	require.Empty(t, s.asked)
 }
 
 func TestInventoryTables(t *testing.T) {
