@@ -130,8 +130,13 @@ func (d *desk) runCommand(ctx context.Context, c automation.Call) (any, error) {
 	if sent.Status == message.Success {
 		return out, nil
 	}
-	return out, &automation.CallError{Failure: automation.Failure{Stage: automation.Invocation, Type: automation.ActionFailure, Message: fmt.Sprintf("the command ended %s: %s", sent.StatusDetails, command.Line(steps(results))),
-		Details: map[string][]string{"CommandId": {sent.ID}}}}
+	why := fmt.Sprintf("the command ended %s: %s", sent.StatusDetails, command.Line(steps(results)))
+	for i := range results {
+		if results[i].Detail == message.DetailInterrupted {
+			why = fmt.Sprintf("the command was cut off on %s: nobody knows how far it came", results[i].Name)
+		}
+	}
+	return out, &automation.CallError{Failure: automation.Failure{Stage: automation.Invocation, Type: automation.ActionFailure, Message: why, Details: map[string][]string{"CommandId": {sent.ID}}}}
 }
 
 func list(v any) []string {

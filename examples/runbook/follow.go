@@ -15,13 +15,16 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 )
 
-// follow lets an execution run and shows every transition, those from a time on, until it ends or waits for somebody who is not here.
-func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since time.Time) error {
+// follow lets an execution run, does something to it unless that is nil, and shows every transition, those from a time on, until it ends or waits for somebody who is not here.
+func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since time.Time, do func(x *automation.Execution) error) error {
 	x, rb, err := d.Get(as(ctx, ""), id)
 	if err != nil {
 		return err
 	}
 	if x.Status.Done() {
+		if do != nil {
+			return do(x) // which is refused, and says why
+		}
 		return a.ended(x)
 	}
 	if !since.IsZero() {
@@ -29,6 +32,14 @@ func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since t
 	}
 	if err := d.work(ctx, a.stdout); err != nil {
 		return err
+	}
+	if do != nil {
+		if err := do(x); err != nil {
+			return err
+		}
+		if x, err = taken(ctx, d, id, x.Sequence); err != nil {
+			return err
+		}
 	}
 	pr := &progress{a: a, width: 4, began: x.Created}
 	for _, s := range rb.StepExecutions(x) {
@@ -130,6 +141,8 @@ func (pr *progress) line(at time.Time, s *automation.Step, st automation.Status,
 		}
 		if message != "" {
 			text += cut(message, 120)
+		} else if len(s.Decisions) > 0 {
+			text += "by " + decided(s)
 		} else {
 			text += cut(outputs(s.Outputs), 120)
 		}
@@ -141,14 +154,31 @@ func (pr *progress) line(at time.Time, s *automation.Step, st automation.Status,
 	fmt.Fprintln(pr.a.stdout, strings.TrimRight(fmt.Sprintf("%8.2fs  %-*s  %-*s  %-11s%s", max(at.Sub(pr.began), 0).Seconds(), pr.width, cut(name, 32), pr.action, s.Action, word, text), " "))
 }
 
+// decided says who decided what.
+func decided(s *automation.Step) string {
+	var parts []string
+	for _, d := range s.Decisions {
+		part := fault.Clean(d.By)
+		if d.Comment != "" {
+			part += " (" + cut(d.Comment, 60) + ")"
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}
+
 // outputs shows a step's outputs on a line, those that say most first.
 func outputs(out map[string]any) string {
 	if v, ok := out["Output"]; ok && len(out) > 1 { // of a command: what it wrote says most
 		return strings.TrimSpace(strings.Join(automation.Strings(v), " "))
 	}
+	declared := false // of a script whose step reads its answer, that says enough
+	for k := range out {
+		declared = declared || k != "Payload" && k != "OutputPayload" && k != "Stdout" && k != "Stderr"
+	}
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(out)) {
-		if (k == "Stdout" || k == "Stderr") && out[k] == "" {
+		if (k == "Stdout" || k == "Stderr") && out[k] == "" || k == "Payload" && declared {
 			continue
 		}
 		parts = append(parts, k+"="+strings.Join(automation.Strings(out[k]), ","))
@@ -240,33 +270,27 @@ func (a *app) answer(ctx context.Context, p *parsed, d *desk, id string, s *auto
 			fmt.Fprintf(a.stdout, "\nStep %s waits for an approval: `approve %s %s` or `reject %s %s`.\n", s.Name, short(id), s.Name, short(id), s.Name)
 			return true, nil
 		}
-		have := len(s.Decisions)
 		if err := d.Signal(as(ctx, who), id, automation.Signal{Type: typ, Step: s.Name}); err != nil {
 			return false, err
 		}
-		if err := a.taken(ctx, d, id, s.ID, have); err != nil {
+		if _, err := taken(ctx, d, id, x.Sequence); err != nil {
 			return false, err
 		}
 	}
 }
 
-// taken waits until the owner has counted a decision.
-func (a *app) taken(ctx context.Context, d *desk, id, step string, have int) error {
-	t := time.NewTicker(10 * time.Millisecond)
+// taken waits until the owner has taken what was sent: until more than so many events were applied.
+func taken(ctx context.Context, d *desk, id string, before int) (*automation.Execution, error) {
+	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	for {
 		x, _, err := d.Get(as(ctx, ""), id)
-		if err != nil {
-			return err
-		}
-		for i := range x.Steps {
-			if s := &x.Steps[i]; s.ID == step && (len(s.Decisions) > have || s.Status != automation.Waiting) {
-				return nil
-			}
+		if err != nil || x.Sequence > before {
+			return x, err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		case <-t.C:
 		}
 	}

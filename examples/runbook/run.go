@@ -93,7 +93,7 @@ func (a *app) start(ctx context.Context, p *parsed, n note, req automation.Reque
 		return err
 	}
 	fmt.Fprintf(a.stdout, "Execution %s of %s, kept in %s\n", id, n.Document, shorten(d.home))
-	return a.follow(ctx, p, d, id, time.Time{})
+	return a.follow(ctx, p, d, id, time.Time{}, nil)
 }
 
 // open opens an execution by the beginning of its id, and lets it run.
@@ -115,20 +115,16 @@ func (a *app) resume(ctx context.Context, p *parsed) error {
 		return err
 	}
 	defer d.close()
-	if len(p.args) > 1 {
-		x, _, err := d.Get(as(ctx, ""), id)
-		if err != nil {
-			return err
-		}
+	if len(p.args) < 2 {
+		return a.follow(ctx, p, d, id, a.now(), nil)
+	}
+	return a.follow(ctx, p, d, id, a.now(), func(x *automation.Execution) error {
 		sig := automation.Signal{Type: automation.Resume, Step: p.args[1]}
 		if x.NextStep != "" {
 			sig.Type = automation.StartStep
 		}
-		if err := d.Signal(as(ctx, ""), id, sig); err != nil {
-			return err
-		}
-	}
-	return a.follow(ctx, p, d, id, a.now())
+		return d.Signal(as(ctx, ""), id, sig)
+	})
 }
 
 func (a *app) approve(ctx context.Context, p *parsed) error {
@@ -147,18 +143,13 @@ func (a *app) decideAs(ctx context.Context, p *parsed, typ automation.SignalType
 		return err
 	}
 	defer d.close()
-	x, _, err := d.Get(as(ctx, ""), id)
-	if err != nil {
-		return err
-	}
-	who := p.str("as")
-	if x.Current >= 0 && who == "" {
-		who = nextApprover(&x.Steps[x.Current])
-	}
-	if err := d.Signal(as(ctx, who), id, automation.Signal{Type: typ, Step: p.args[1], Comment: p.str("comment")}); err != nil {
-		return err
-	}
-	return a.follow(ctx, p, d, id, a.now())
+	return a.follow(ctx, p, d, id, a.now(), func(x *automation.Execution) error {
+		who := p.str("as")
+		if x.Current >= 0 && who == "" {
+			who = nextApprover(&x.Steps[x.Current])
+		}
+		return d.Signal(as(ctx, who), id, automation.Signal{Type: typ, Step: p.args[1], Comment: p.str("comment")})
+	})
 }
 
 func (a *app) stop(ctx context.Context, p *parsed) error {
@@ -174,10 +165,7 @@ func (a *app) stop(ctx context.Context, p *parsed) error {
 	if p.on("complete") {
 		typ = automation.Complete
 	}
-	if err := d.Stop(as(ctx, ""), id, typ); err != nil {
-		return err
-	}
-	err = a.follow(ctx, p, d, id, a.now())
+	err = a.follow(ctx, p, d, id, a.now(), func(*automation.Execution) error { return d.Stop(as(ctx, ""), id, typ) })
 	if x, _, gerr := d.Get(as(ctx, ""), id); gerr == nil && x.Status.Done() && errors.Is(err, errNot) {
 		return nil // it was to end, and it did
 	}
@@ -227,7 +215,7 @@ func (a *app) fork(ctx context.Context, p *parsed) error {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "Execution %s of %s, forked from %s at step %d, kept in %s\n", id, n.Document, short(from), at, shorten(d.home))
-	return a.follow(ctx, p, d, id, time.Time{})
+	return a.follow(ctx, p, d, id, time.Time{}, nil)
 }
 
 // forkPoint finds the step of an execution that has ended.

@@ -37,9 +37,9 @@ func (a *app) plan(_ context.Context, p *parsed) error {
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "STEP\tACTION\tEFFECT\tRUNS\tTHEN\tINPUTS")
 	for _, s := range pv.Steps {
-		runs := "maybe"
+		runs := "if need be"
 		if s.Likely {
-			runs = "yes"
+			runs = "likely"
 		}
 		then := strings.Join(s.Next, " or ")
 		if then == "" {
@@ -222,6 +222,9 @@ func (a *app) history(ctx context.Context, p *parsed) error {
 		}
 		was := x.Status
 		what := event(&e.Event, x)
+		if i == 0 && what == "time passes" {
+			what = "is taken up"
+		}
 		if _, err := rb.Step(x, e.Event, e.At); err != nil {
 			return err
 		}
