@@ -82,14 +82,15 @@ type primary struct {
 var (
 	tagName   = []byte("<name>")
 	endName   = []byte("</name>")
-	obsoletes = []byte("obsoletes>")
+	obsoletes = []byte("obsoletes")
 )
 
 // pass passes a whole package that need not be decoded, and reports whether it did. Only the plain shape that repositories have is
 // passed that way; anything else is left to the tokens.
 func (p *primary) pass(keep func([]byte) bool) bool {
-	b := p.whole("package")
-	if b == nil {
+	some := false // obsoletes
+	b := p.whole("package", func(tag []byte) { some = some || bytes.HasSuffix(tag, obsoletes) })
+	if b == nil || some {
 		return false
 	}
 	head := bytes.IndexByte(b, '>')
@@ -98,7 +99,7 @@ func (p *primary) pass(keep func([]byte) bool) bool {
 		return false
 	}
 	end := bytes.Index(name, endName)
-	if end < 0 || bytes.IndexByte(name[:end], '&') >= 0 || bytes.IndexByte(name[:end], '<') >= 0 || keep(name[:end]) || bytes.Contains(b, obsoletes) {
+	if end < 0 || bytes.IndexByte(name[:end], '&') >= 0 || bytes.IndexByte(name[:end], '<') >= 0 || keep(name[:end]) {
 		return false
 	}
 	p.take(len(b))
@@ -106,8 +107,9 @@ func (p *primary) pass(keep func([]byte) bool) bool {
 }
 
 // whole returns the next child of the root element, unread, if it is one of that name, in plain sight: without anything that
-// could hold its closing tag but an attribute, which cannot. Otherwise it returns nil, and the tokens must tell.
-func (p *primary) whole(name string) []byte {
+// could hold its closing tag but an attribute, which cannot. Otherwise it returns nil, and the tokens must tell. inner sees the
+// names of the closing tags inside; nil does not.
+func (p *primary) whole(name string, inner func(tag []byte)) []byte {
 	x := p.xmlReader
 	if x.err != nil || x.pending || x.depth() != 1 {
 		return nil
@@ -123,12 +125,11 @@ func (p *primary) whole(name string) []byte {
 	if !x.need(len(name)+2) || x.buf[x.start] != '<' || string(x.buf[x.start+1:x.start+1+len(name)]) != name || !blank(x.buf[x.start+1+len(name)]) {
 		return nil
 	}
-	closing := "</" + name + ">"
-	n := x.find(closing, len(name)+1)
+	n := x.closing(name, len(name)+1, inner)
 	if n < 0 {
 		return nil
 	}
-	b := x.buf[x.start : x.start+n+len(closing)]
+	b := x.buf[x.start : x.start+n]
 	if head := bytes.IndexByte(b, '>'); b[head-1] == '/' || bytes.IndexByte(b, '!') >= 0 { // a '!' may begin a comment or CDATA
 		return nil
 	}

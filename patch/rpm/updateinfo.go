@@ -173,7 +173,7 @@ func isTrue(s string) bool {
 
 // passNotice passes a whole notice that lists no package which keep accepts, and reports whether it did.
 func (p *primary) passNotice(keep func([]byte) bool) bool {
-	b := p.whole("update")
+	b := p.whole("update", nil)
 	for rest := b; b != nil; {
 		i := bytes.Index(rest, []byte("<package"))
 		if i < 0 {

@@ -468,6 +468,51 @@ func (x *xmlReader) find(sep string, from int) int {
 	}
 }
 
+// closing returns the length of what is unread up to and with the closing tag of that name, looking from offset from, which is above 0; -1
+// when there is none. Slashes are rarer than the letters of any name. inner sees the names of the closing tags before it.
+func (x *xmlReader) closing(name string, from int, inner func(tag []byte)) int {
+	for {
+		for from < x.end-x.start {
+			b := x.buf[x.start:x.end]
+			i := bytes.IndexByte(b[from:], '/')
+			if i < 0 {
+				from = len(b)
+				break
+			}
+			from += i
+			if b[from-1] != '<' {
+				from++
+				continue
+			}
+			n := bytes.IndexByte(b[from:], '>')
+			if n < 0 {
+				break // it may end in what is not read yet
+			}
+			tag := b[from+1 : from+n]
+			for n := len(tag); n > 0 && blank(tag[n-1]); n-- {
+				tag = tag[:n-1]
+			}
+			switch {
+			case bytes.IndexByte(tag, '<') >= 0: // no closing tag
+				from++
+				continue
+			case string(tag) == name && from <= x.lim.Token:
+				return from + n + 1
+			case inner != nil:
+				inner(tag)
+			}
+			from += n
+		}
+		if x.end-x.start > x.lim.Token {
+			x.err = tooBig(x.op, x.file, x.line, "a tag or text is longer than %d bytes", x.lim.Token)
+			return -1
+		}
+		if !x.fill() {
+			return -1
+		}
+	}
+}
+
 // tagEnd returns the offset of the '>' that ends the tag, attribute values left out.
 func (x *xmlReader) tagEnd() int {
 	quote := byte(0)
