@@ -41,7 +41,7 @@ func twoOn(t *testing.T, srv *pgtest.Server) (a, b *pgstore.Store) {
 }
 
 func TestServerKilled(t *testing.T) {
-	srv := fsynced(t)
+	srv := ownServer(t)
 	o := patient()
 	o.Answer = 30 * time.Second // longer than a restart
 	name := fresh()
@@ -58,7 +58,7 @@ func TestServerKilled(t *testing.T) {
 }
 
 func TestServerPaused(t *testing.T) {
-	srv := fsynced(t)
+	srv := ownServer(t)
 	a, b := twoOn(t, srv)
 	l := startLoad(12, a, b)
 	for i := range times(1, 10) {
@@ -99,6 +99,7 @@ func TestConnectionCutAroundCommit(t *testing.T) {
 			if testing.Short() {
 				t.Skip("SKIPPED: takes seconds; run without -short")
 			}
+			t.Parallel()
 			px := newProxy(t, srv, 0)
 			name := fresh()
 			direct := openOn(t, pool(t), name, patient())
@@ -123,6 +124,7 @@ func TestConnectionCutAroundCommit(t *testing.T) {
 // another has overwritten that.
 func TestACommitThatArrivesLateChangesNothing(t *testing.T) {
 	srv := server(t)
+	t.Parallel()
 	px := newProxy(t, srv, 0)
 	px.release = make(chan struct{})
 	name := fresh()
@@ -154,7 +156,7 @@ func TestACommitThatArrivesLateChangesNothing(t *testing.T) {
 
 // TestOutcomeThatCannotBeLearnt: the server dies with the answer and stays away.
 func TestOutcomeThatCannotBeLearnt(t *testing.T) {
-	srv := fsynced(t)
+	srv := ownServer(t)
 	px := newProxy(t, srv, 0)
 	name := fresh()
 	require.NoError(t, srv.Create(t.Context(), "fleet"))
@@ -194,7 +196,8 @@ func TestFailover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: needs servers of its own; run without -short")
 	}
-	srv := pgtest.StartWith(t, &pgtest.Options{Fsync: true})
+	t.Parallel()
+	srv := pgtest.StartWith(t, &pgtest.Options{Fsync: times(0, 1) == 1})
 	var host atomic.Pointer[string]
 	at := func(s *pgtest.Server) {
 		dir := strings.TrimSuffix(s.Socket(), "/.s.PGSQL.5432")

@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -35,6 +36,10 @@ func TestMain(m *testing.M) {
 	}
 	if arg := os.Getenv(claimEnv); arg != "" {
 		claimChild(arg)
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // most tests wait for the server, or for a limit of time
+		f.Value.Set("8") //nolint:errcheck // it is a number
 	}
 	code := m.Run()
 	for _, p := range shared.pools {
@@ -98,20 +103,24 @@ var harmed struct {
 	once sync.Once
 	srv  *pgtest.Server
 	err  error
+	mu   sync.Mutex // held by the test that harms it
 }
 
-// fsynced returns a server that keeps what it promised.
-func fsynced(t *testing.T) *pgtest.Server {
+// ownServer returns, one test after the other, a server that may be killed, paused and restarted. What it promised it keeps as long as the machine runs; in the long run it syncs, too.
+func ownServer(t *testing.T) *pgtest.Server {
 	if testing.Short() {
 		t.Skip("SKIPPED: needs a server of its own; run without -short")
 	}
 	harmed.once.Do(func() {
-		harmed.srv, harmed.err = pgtest.New(&pgtest.Options{Fsync: true})
+		harmed.srv, harmed.err = pgtest.New(&pgtest.Options{Fsync: times(0, 1) == 1})
 	})
 	if errors.Is(harmed.err, pgtest.ErrNone) {
 		t.Skip("SKIPPED: " + harmed.err.Error())
 	}
 	require.NoError(t, harmed.err)
+	t.Parallel()
+	harmed.mu.Lock()
+	t.Cleanup(harmed.mu.Unlock)
 	return harmed.srv
 }
 

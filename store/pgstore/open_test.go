@@ -150,6 +150,7 @@ func TestWhatWaitsGoesIntoOneCommit(t *testing.T) {
 func TestWatchHearsOtherPlanes(t *testing.T) {
 	for _, noListen := range []bool{false, true} {
 		t.Run(fmt.Sprint("polling ", noListen), func(t *testing.T) {
+			t.Parallel()
 			name := fresh()
 			a, b := openOn(t, pool(t), name, &pgstore.Options{NoListen: noListen}), openOn(t, pool(t), name, nil)
 			mine, err := a.Watch(t.Context(), []byte("mine/"))
@@ -219,6 +220,7 @@ func TestARunThatTheDatabaseSpoilsDoesNotCount(t *testing.T) {
 	for _, how := range []string{"error", "panic", "nil"} {
 		for spoiled := 1; spoiled <= 2; spoiled++ { // the first run, and the one under the lock
 			t.Run(fmt.Sprintf("%s in run %d", how, spoiled), func(t *testing.T) {
+				t.Parallel()
 				name, admin := fresh(), pool(t)
 				cfg, err := pgxpool.ParseConfig(server(t).DSN("fleet") + " application_name=" + name)
 				require.NoError(t, err)
