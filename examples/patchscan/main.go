@@ -16,6 +16,9 @@
 // lists, the caches of dnf and zypper) and asks rpm for what is installed; it fetches nothing, so refresh first: apt-get update, dnf makecache or
 // zypper refresh.
 //
+// It sees what those files say: no held or locked package changes a verdict, modules of dnf are not known to it, nor metadata that are fetched in the
+// zchunk form only or by yum before dnf. Whether something waits for a reboot only an agent knows that installed it.
+//
 // A scan exits with 0 when the machine is compliant, with 1 when it is not, and with 2 when that could not be found out. "when" exits with 1
 // while something is not approved, "diff" when there is a difference.
 //
