@@ -304,18 +304,21 @@ func readToken(op, s string) (t invocationsToken, err error) {
 	return t, nil
 }
 
-// firstLine is the first line of what steps wrote, or else of why one of them failed.
-func firstLine(steps []message.StepReport) string {
-	if l := command.Line(steps); l != "" {
-		return l
+// firstLine is the first line of what steps wrote, or else of why one of them failed or did not run.
+func firstLine(steps []message.StepReport) (line string) {
+	if line = command.Line(steps); line != "" {
+		return line
 	}
 	for _, s := range steps {
-		if s.Status != message.Success && s.Reason != "" {
-			l, _, _ := strings.Cut(s.Reason, "\n")
-			return l
+		failed := s.Status == message.Failed || s.Status == message.TimedOut
+		if s.Reason != "" && (failed || line == "") {
+			line, _, _ = strings.Cut(s.Reason, "\n")
+		}
+		if failed {
+			break
 		}
 	}
-	return ""
+	return line
 }
 
 func (a *API) invocationShape(ctx context.Context, c *command.Command, r *command.Result, plugins bool) CommandInvocation {

@@ -8,6 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/parameter"
+	"github.com/fleetwright/fleetwright/secret"
 )
 
 type hidden struct{ text string }
@@ -43,6 +46,27 @@ func TestWireOfServicesShapes(t *testing.T) {
 	b, err = wireOf(sampleShape{})
 	require.NoError(t, err)
 	require.Equal(t, `{"Name":"","Value":"","List":null}`, string(b))
+}
+
+func TestJSONIsWhatGoesOverTheWire(t *testing.T) {
+	b, err := JSON(struct{ Value parameter.Value }{parameter.Secret(secret.String("told"))})
+	require.NoError(t, err)
+	require.Equal(t, `{"Value":"told"}`, string(b))
+	_, err = JSON(func() {})
+	require.Equal(t, fault.InternalServerError, fault.CodeOf(err))
+}
+
+func TestTheLineOfAnInvocationTellsWhyItFailed(t *testing.T) {
+	said := message.StepReport{Status: message.Success, Stdout: message.Stream{Head: "said\nmore"}}
+	skipped := message.StepReport{Status: message.Skipped, Reason: "not here"}
+	failed := message.StepReport{Status: message.Failed, Reason: "no such action\nfor this node"}
+	for _, c := range []struct {
+		steps []message.StepReport
+		want  string
+	}{{nil, ""}, {[]message.StepReport{failed, said}, "said"}, {[]message.StepReport{skipped, failed, skipped}, "no such action"}, {[]message.StepReport{skipped, {Status: message.Skipped, Reason: "nor here"}}, "not here"},
+		{[]message.StepReport{{Status: message.Failed}, skipped}, ""}} {
+		require.Equal(t, c.want, firstLine(c.steps))
+	}
 }
 
 func TestFromWireReadsTimesAsAWSWritesThem(t *testing.T) {

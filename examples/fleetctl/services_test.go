@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/fleetwright/fleetwright/inventory"
 )
@@ -50,6 +51,19 @@ func TestConditions(t *testing.T) {
 		_, err := groupOf(text)
 		require.Error(t, err, text)
 	}
+}
+
+// Whatever attribute and values people write, the condition says the same.
+func TestConditionsSayWhatIsWritten(t *testing.T) {
+	ops := map[string]inventory.Operator{"=": inventory.Equal, "!=": inventory.NotEqual, "^=": inventory.BeginWith, "<": inventory.LessThan, ">": inventory.GreaterThan}
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.StringMatching(`(AWS|Custom):[A-Z][A-Za-z]{0,8}\.[A-Z][A-Za-z0-9 _-]{0,8}[a-z]`).Draw(t, "key")
+		op := rapid.SampledFrom([]string{"=", "!=", "^=", "<", ">"}).Draw(t, "op")
+		values := rapid.SliceOfN(rapid.StringMatching(`[a-z0-9:~+.!^]([ -{}~é]{0,8}[a-z0-9])?`), 1, 3).Draw(t, "values")
+		f, err := condition(key + op + strings.Join(values, "|"))
+		require.NoError(t, err)
+		require.Equal(t, inventory.Filter{Key: key, Type: ops[op], Values: values}, f)
+	})
 }
 
 func TestInstants(t *testing.T) {
