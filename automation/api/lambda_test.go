@@ -15,8 +15,8 @@ func TestInvokeLambdaFunction(t *testing.T) {
 	}
 	large := `{\"a\":\"` + strings.Repeat("x", 50_000) + `\"}`
 	play(t, "aws:invokeLambdaFunction", false, []row{
-		{name: "the answer's members beside the action's outputs", in: `{"FunctionName":"f"}`, says: invoke(`{"FunctionName":"f"}`, `{"StatusCode":200,"ExecutedVersion":"1","Payload":"{\"reachable\":true,\"StatusCode\":5}"}`),
-			want: `{"StatusCode":200,"Payload":"{\"reachable\":true,\"StatusCode\":5}","reachable":true}`},
+		{name: "the answer's members beside the action's outputs", in: `{"FunctionName":"f"}`, says: invoke(`{"FunctionName":"f"}`, `{"StatusCode":200,"ExecutedVersion":"1","Payload":"{\"reachable\":true,\"StatusCode\":5,\"LogResult\":\"mine\"}"}`),
+			want: `{"StatusCode":200,"Payload":"{\"reachable\":true,\"StatusCode\":5,\"LogResult\":\"mine\"}","reachable":true}`},
 		{name: "all inputs", in: `{"FunctionName":"f","Qualifier":"7","InvocationType":"RequestResponse","LogType":"Tail","ClientContext":"c","Payload":"{\"a\":1}"}`,
 			says: invoke(`{"FunctionName":"f","Qualifier":"7","InvocationType":"RequestResponse","LogType":"Tail","ClientContext":"c","Payload":"{\"a\":1}"}`, `{"StatusCode":200,"LogResult":"bG9n","Payload":"null"}`), want: `{"StatusCode":200,"LogResult":"bG9n","Payload":"null"}`},
 		{name: "InputPayload beats Payload", in: `{"FunctionName":"f","InputPayload":{"b":[2]},"Payload":"{}"}`, says: invoke(`{"FunctionName":"f","Payload":"{\"b\":[2]}"}`, `{"StatusCode":200}`), want: `{"StatusCode":200}`},

@@ -228,6 +228,16 @@ func TestEnds(t *testing.T) {
 		require.Equal(t, time.Minute, time.Since(began))
 		require.Equal(t, 5, looks, "at 0, 3, 9, 21 and 45 seconds")
 	})
+	synctest.Test(t, func(t *testing.T) { // also one whose look would be the last
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		out, err := api.Actions(api.CallerFunc(func(context.Context, string, string, map[string]any) (map[string]any, error) {
+			return nil, no("Throttling", "")
+		}), nil)["aws:waitForAwsResourceProperty"].
+			Run(ctx, automation.Call{Action: "aws:waitForAwsResourceProperty", Inputs: map[string]any{"Service": "s", "Api": "A"}})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Nil(t, out)
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	acts := api.Actions(api.CallerFunc(func(context.Context, string, string, map[string]any) (map[string]any, error) {
 		stop()

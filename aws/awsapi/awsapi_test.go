@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/aws-sdk-go-v2/service/sso"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/require"
 
@@ -104,7 +105,7 @@ func (s *server) config(name string) aws.Config {
 
 func (s *server) clients() map[string]any {
 	cfg := s.config("host")
-	return map[string]any{"sts": sts.NewFromConfig(cfg), "ssm": ssm.NewFromConfig(cfg), "stepfunctions": sfn.NewFromConfig(cfg), "lambda": lambda.NewFromConfig(cfg), "cloudformation": cloudformation.NewFromConfig(cfg)}
+	return map[string]any{"sts": sts.NewFromConfig(cfg), "sso": sso.NewFromConfig(cfg), "ssm": ssm.NewFromConfig(cfg), "stepfunctions": sfn.NewFromConfig(cfg), "lambda": lambda.NewFromConfig(cfg), "cloudformation": cloudformation.NewFromConfig(cfg)}
 }
 
 func caller(t *testing.T, s *server, o *awsapi.Options) *awsapi.Caller {
@@ -156,6 +157,10 @@ func TestCalls(t *testing.T) {
 			want:   `{"Status":"Success","ExecutionPreview":{"Automation":{"Regions":["r"],"StepPreviews":{"Mutating":2},"TotalAccounts":1}}}`},
 		{name: "JSON 1.0, older clients, names in camel case", service: "stepfunctions", api: "DescribeExecution", in: `{"ExecutionArn":"e"}`, op: "AWSStepFunctions.DescribeExecution", kind: json10, sent: `{"executionArn":"e"}`,
 			answer: `{"executionArn":"e","startDate":1.6e9,"status":"RUNNING","inputDetails":{"included":true},"input":"{}"}`, want: `{"executionArn":"e","startDate":"2020-09-13T12:26:40Z","status":"RUNNING","inputDetails":{"included":true},"input":"{}"}`},
+		{name: "what older clients leave out, in the case of its siblings", service: "stepfunctions", api: "DescribeStateMachine", in: `{"stateMachineArn":"m"}`, op: "AWSStepFunctions.DescribeStateMachine", kind: json10,
+			answer: `{"name":"m","status":"ACTIVE","loggingConfiguration":{"level":"OFF"},"creationDate":1.5}`, want: `{"name":"m","status":"ACTIVE","loggingConfiguration":{"level":"OFF","includeExecutionData":false},"creationDate":"1970-01-01T00:00:01.5Z"}`},
+		{name: "what newer clients leave out, in the model's case", service: "sso", api: "getRoleCredentials", in: `{"AccountId":"1","RoleName":"r","AccessToken":"t"}`, op: "GET /federation/credentials", kind: json11,
+			answer: `{"roleCredentials":{"accessKeyId":"a","sessionToken":""}}`, want: `{"roleCredentials":{"accessKeyId":"a","sessionToken":"","expiration":0}}`},
 		{name: "by the name of the Go package", service: "sfn", api: "listTagsForResource", in: `{"resourceArn":"e"}`, op: "AWSStepFunctions.ListTagsForResource", kind: json10, answer: `{"tags":[{"key":"k","value":"v"}]}`, want: `{"tags":[{"key":"k","value":"v"}]}`},
 		{name: "REST, the answer in headers and body", service: "lambda", api: "Invoke", in: `{"FunctionName":"f","Payload":"{\"a\":1}","Qualifier":"7"}`, op: "POST /2015-03-31/functions/f/invocations", kind: "application/json", sent: `{"a":1}`,
 			answer: `{"errorMessage":"x"}`, want: `{"StatusCode":200,"ExecutedVersion":"$LATEST","FunctionError":"Unhandled","Payload":"{\"errorMessage\":\"x\"}"}`},

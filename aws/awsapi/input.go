@@ -145,7 +145,7 @@ func (m types) members(dst reflect.Value, in map[string]any, path string) error 
 	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		f, ok := dst.Type().FieldByNameFunc(func(s string) bool { return strings.EqualFold(s, name) })
-		if !ok || !f.IsExported() || f.Anonymous || f.Name == "ResultMetadata" {
+		if !ok || !f.IsExported() || f.Anonymous {
 			return at(join(path, name), "is no member that there is here: the members are %s", memberNames(dst.Type()))
 		}
 		if other, twice := seen[f.Name]; twice {
@@ -162,7 +162,7 @@ func (m types) members(dst reflect.Value, in map[string]any, path string) error 
 func memberNames(t reflect.Type) string {
 	var names []string
 	for i := range t.NumField() {
-		if f := t.Field(i); f.IsExported() && !f.Anonymous && f.Name != "ResultMetadata" {
+		if f := t.Field(i); f.IsExported() && !f.Anonymous {
 			names = append(names, f.Name)
 		}
 	}

@@ -204,8 +204,13 @@ func blob(b []byte) any {
 
 // number is a float as JSON can hold it.
 func number(f float64, bits int) any {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return strconv.FormatFloat(f, 'g', -1, bits)
+	switch { // as AWS's JSON has them
+	case math.IsNaN(f):
+		return "NaN"
+	case math.IsInf(f, 1):
+		return "Infinity"
+	case math.IsInf(f, -1):
+		return "-Infinity"
 	}
 	return json.Number(strconv.FormatFloat(f, 'g', -1, bits))
 }
