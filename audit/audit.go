@@ -243,6 +243,9 @@ func (l *Log) fill(ctx context.Context, e Entry) Entry {
 }
 
 func clip(s string) string {
+	if len(s) <= MaxField && plain(s) {
+		return s
+	}
 	s = fault.Clean(s)
 	if len(s) <= MaxField {
 		return s

@@ -69,15 +69,20 @@ func (l *Log) append(ctx context.Context, tx store.Tx, tenant string, es []Entry
 	} else if err != nil {
 		return err
 	}
+	w, chain, buf := &encoder{}, entries(c), []byte(nil)
 	for _, e := range es {
 		if h.Count >= uint64(l.cfg.Segment) {
 			h.Segment, h.Count = h.Segment+1, 0
 		}
 		h.Count++
 		e.Segment, e.N = h.Segment, h.Count
-		h.Hash = sum(e, h.Hash)
+		h.Hash = w.sum(&e, h.Hash)
 		e.Hash = h.Hash
-		if err := l.t.entries.Put(tx, entryKey(c, e.Segment, e.N), e); err != nil {
+		if buf, err = e.appendJSON(buf[:0]); err != nil {
+			return err
+		}
+		k := chain.Uint(e.Segment).Uint(e.N)
+		if err := tx.Put(k, l.cfg.Codec.Seal(k, buf)); err != nil { // as l.t.entries would
 			return err
 		}
 	}
@@ -90,7 +95,9 @@ type encoder struct{ b []byte }
 func (w *encoder) bytes(p []byte) {
 	w.b = append(binary.BigEndian.AppendUint32(w.b, uint32(len(p))), p...)
 }
-func (w *encoder) str(s string) { w.bytes([]byte(s)) }
+func (w *encoder) str(s string) {
+	w.b = append(binary.BigEndian.AppendUint32(w.b, uint32(len(s))), s...)
+}
 func (w *encoder) num(n uint64) { w.b = binary.BigEndian.AppendUint64(w.b, n) }
 func (w *encoder) time(t time.Time) {
 	w.num(uint64(t.Unix()))
@@ -108,8 +115,11 @@ func genesis(c chainID) []byte {
 }
 
 // sum is the hash of an entry at its place after prev.
-func sum(e Entry, prev []byte) []byte {
-	w := &encoder{}
+func sum(e Entry, prev []byte) []byte { return new(encoder).sum(&e, prev) }
+
+// sum is the function of that name, in w's memory.
+func (w *encoder) sum(e *Entry, prev []byte) []byte {
+	w.b = w.b[:0]
 	w.str("fleetwright audit entry v1")
 	w.bytes(prev)
 	w.str(e.Writer)
