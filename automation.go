@@ -161,7 +161,10 @@ func CommandRunner(commands *command.Service, wanted func(ctx context.Context, c
 
 // runToEnd sends a command and waits for its end.
 func runToEnd(ctx context.Context, commands *command.Service, req command.SendRequest, wanted func(context.Context) bool) (command.Command, error) {
-	cmd, err := commands.Send(ctx, req)
+	if ctx.Err() != nil {
+		return command.Command{}, ctx.Err()
+	}
+	cmd, err := commands.Send(context.WithoutCancel(ctx), req) // what was sent must be known, so that it can be cancelled
 	if err != nil {
 		return cmd, err
 	}
@@ -303,14 +306,31 @@ func (s scriptNode) RunDocument(ctx context.Context, tenant, by, id, token strin
 	return out, nil
 }
 
-// read reads an output whole, to a bound that is above what a script may return.
+// mostWait is how long the rest of an output is waited for after its command has ended.
+const mostWait = time.Minute
+
+// read reads an output whole, to a bound that is above what a script may return. Large outputs come in pieces, the last of them after the end.
 func (s scriptNode) read(ctx context.Context, id, node string, stderr bool) ([]byte, error) {
-	in, _, err := s.commands.Output(ctx, id, node, "", stderr)
-	if err != nil {
-		return nil, err
+	ctx, stop := context.WithTimeout(ctx, mostWait)
+	defer stop()
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		in, info, err := s.commands.Output(ctx, id, node, "", stderr)
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(io.LimitReader(in, 4<<20))
+		in.Close() //nolint:errcheck // a reader
+		if err != nil || info.Whole || info.Dropped > 0 || len(b) == 4<<20 {
+			return b, err
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return b, nil // what came
+		case <-t.C:
+		}
 	}
-	defer in.Close() //nolint:errcheck // a reader
-	return io.ReadAll(io.LimitReader(in, 4<<20))
 }
 
 // integrationsAt is the name space that AWS keeps integrations of Automation in.

@@ -256,32 +256,41 @@ func TestRunCommandIsOneCommandAnAttempt(t *testing.T) {
 	fleet := fleettest.New(t, 1)
 	release := make(chan struct{})
 	fleet.Script = func(string, string) (string, int) { <-release; return "", 0 }
-	defer close(release)
-	c := automation.Call{Tenant: "default", StepID: "s", Attempt: 1, Token: "22222222-2222-4222-8222-222222222222", StartedBy: "ann",
-		Inputs: map[string]any{"DocumentName": "AWS-RunShellScript", "InstanceIds": []any{fleet.Node(0).ID}, "Parameters": map[string]any{"commands": []any{"x"}}}}
-	for _, wanted := range []bool{true, false} {
+	call := func(token string) automation.Call {
+		return automation.Call{Tenant: "default", StepID: "s", Attempt: 1, Token: token, StartedBy: "ann",
+			Inputs: map[string]any{"DocumentName": "AWS-RunShellScript", "InstanceIds": []any{fleet.Node(0).ID}, "Parameters": map[string]any{"commands": []any{"x"}}}}
+	}
+	// stopped runs a call until its command, the n-th, is there, ends the ctx, and returns the command.
+	stopped := func(token string, wanted bool, n int) command.Command {
 		act := fleetwright.CommandRunner(fleet.Commands, func(context.Context, automation.Call) bool { return wanted })
 		require.True(t, act.Repeat)
-		for range 2 {
-			ctx, stop := context.WithCancel(as(t.Context(), "ann"))
-			ended := make(chan error)
-			go func() {
-				_, err := act.Run(ctx, c)
-				ended <- err
-			}()
-			require.Eventually(t, func() bool {
-				all, _, err := fleet.Commands.List(t.Context(), command.ListRequest{})
-				require.NoError(t, err)
-				return len(all) == 1
-			}, 30*time.Second, time.Millisecond)
-			stop()
-			require.ErrorIs(t, <-ended, context.Canceled)
-			all, _, err := fleet.Commands.List(t.Context(), command.ListRequest{})
+		ctx, stop := context.WithCancel(as(t.Context(), "ann"))
+		ended := make(chan error)
+		go func() {
+			_, err := act.Run(ctx, call(token))
+			ended <- err
+		}()
+		var all []command.Command
+		require.Eventually(t, func() bool {
+			var err error
+			all, _, err = fleet.Commands.List(t.Context(), command.ListRequest{})
 			require.NoError(t, err)
-			require.Len(t, all, 1, "the same token is the same command")
-			require.Equal(t, wanted, all[0].Status == message.Pending || all[0].Status == message.InProgress, "%v: %s", wanted, all[0].Status)
-		}
+			return len(all) == n
+		}, 30*time.Second, time.Millisecond)
+		stop()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		c, err := fleet.Commands.Get(t.Context(), all[0].ID)
+		require.NoError(t, err)
+		return c
 	}
+	kept := stopped("22222222-2222-4222-8222-222222222222", true, 1)
+	require.Contains(t, []message.Status{message.Pending, message.InProgress}, kept.Status)
+	gone := stopped("22222222-2222-4222-8222-222222222223", false, 2)
+	require.Contains(t, []message.Status{message.Cancelling, message.Cancelled}, gone.Status)
+	close(release)
+	out, err := fleetwright.CommandRunner(fleet.Commands, nil).Run(as(t.Context(), "ann"), call("22222222-2222-4222-8222-222222222222"))
+	require.NoError(t, err)
+	require.Equal(t, kept.ID, out.(map[string]any)["CommandId"], "the same token is the same command")
 }
 
 // Stopping an execution cancels what its step runs on nodes.
