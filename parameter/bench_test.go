@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/store"
@@ -132,6 +134,65 @@ func BenchmarkGetString(b *testing.B) {
 			b.ReportMetric(sustained/raw, "ratio-with-audit-stored")
 			b.ReportMetric(own/raw, "ratio-rawread")
 		})
+	}
+}
+
+// BenchmarkGetDurable is 64 readers whose every read is on disk before it is answered: of Strings with a durable audit log, and of SecureStrings, which are recorded so with any log. The limit is as many raw
+// Updates of two records of the size of an audit entry and its chain's head, which the store commits in groups.
+func BenchmarkGetDurable(b *testing.B) {
+	const readers = 64
+	per := 10
+	if long {
+		per = 200
+	}
+	w := fileWorld(b, nil)
+	w.cfg.Audit = audit.New(audit.Config{Store: w.st, Durable: true})
+	s := parameter.New(w.cfg)
+	raw, err := boltstore.Open(context.Background(), filepath.Join(b.TempDir(), "raw"), nil)
+	require.NoError(b, err)
+	defer raw.Close()
+	for i := range 100 {
+		w.put(fmt.Sprint("/d/text/", i), strings.Repeat("v", 100))
+		w.putSecret(fmt.Sprint("/d/secret/", i), strings.Repeat("v", 100))
+	}
+	var n atomic.Int64
+	crowd := func(f func(i int)) time.Duration {
+		return timed(func() {
+			var wg sync.WaitGroup
+			for range readers {
+				wg.Go(func() {
+					for range per {
+						f(int(n.Add(1)))
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+	get := func(kind string) func(i int) {
+		return func(i int) {
+			if _, err := s.GetParameter(admin, parameter.GetParameterRequest{Name: fmt.Sprint("/d/", kind, "/", i%100), WithDecryption: true}); err != nil {
+				panic(err)
+			}
+		}
+	}
+	head := key.New("default").Str("audit").Str("head")
+	update := func(i int) {
+		if err := raw.Update(admin, func(_ context.Context, tx store.Tx) error {
+			return errors.Join(tx.Put(key.New("default").Str("audit").Uint(uint64(i)), make([]byte, 300)), tx.Put(head, make([]byte, 120)))
+		}); err != nil {
+			panic(err)
+		}
+	}
+	for b.Loop() {
+		text, secrets, limit := time.Hour, time.Hour, time.Hour
+		for range 5 {
+			text, secrets, limit = min(text, crowd(get("text"))), min(secrets, crowd(get("secret"))), min(limit, crowd(update))
+		}
+		b.ReportMetric(float64(readers*per)/text.Seconds(), "strings/s")
+		b.ReportMetric(float64(readers*per)/secrets.Seconds(), "secrets/s")
+		b.ReportMetric(float64(text)/float64(limit), "ratio-groupcommit")
+		b.ReportMetric(float64(secrets)/float64(limit), "ratio-secret-groupcommit")
 	}
 }
 
