@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/fault"
@@ -65,7 +67,8 @@ func serviceName(s string) string { return strings.ToLower(strings.TrimSpace(s))
 func apiName(s string) string {
 	var b strings.Builder
 	for _, word := range strings.FieldsFunc(strings.TrimSpace(s), func(r rune) bool { return r == '_' || r == '-' || r == ' ' }) {
-		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+		r, n := utf8.DecodeRuneInString(word)
+		b.WriteString(string(unicode.ToUpper(r)) + word[n:])
 	}
 	return b.String()
 }

@@ -48,7 +48,7 @@ func trouble(err error) automation.FailureType {
 	code := strings.TrimPrefix(CodeOf(err), "Client.")
 	switch code {
 	case "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded",
-		"PriorRequestNotComplete", "TransactionInProgressException", "EC2ThrottledException", "SlowDown", "ProvisionedThroughputExceededException", "LimitExceededException.Throttling":
+		"PriorRequestNotComplete", "TransactionInProgressException", "EC2ThrottledException", "SlowDown", "ProvisionedThroughputExceededException":
 		return automation.ThrottlingFailure
 	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure", "NotAuthorized", "NotAuthorizedException", "UnauthorizedException", "AuthorizationError", "AuthorizationErrorException", "Forbidden", "ForbiddenException",
 		"UnrecognizedClientException", "InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "MissingAuthenticationToken", "MissingAuthenticationTokenException",

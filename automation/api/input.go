@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,6 +45,16 @@ func (c *call) list(name string) []any {
 	for _, s := range automation.Strings(v) {
 		if s = strings.TrimSpace(s); s != "" {
 			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// set returns an input as a list of texts, each of them once.
+func (c *call) set(name string) (out []any) {
+	for _, v := range c.list(name) {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
 		}
 	}
 	return out

@@ -10,7 +10,7 @@ import (
 // state. Running instances must have passed both status checks, too. A state from which the desired one cannot come fails the step at once.
 // FailOnUnexpectedStopped fails it when an instance that was starting is stopped again; otherwise it is awaited until the deadline, as it may be started by others.
 func (a *actions) changeInstanceState(ctx context.Context, c *call) (any, error) {
-	ids := c.list("InstanceIds")
+	ids := c.set("InstanceIds")
 	want := strings.ToLower(strings.TrimSpace(c.text("DesiredState")))
 	only, _, err := c.flag("CheckStateOnly")
 	if err != nil {
@@ -46,7 +46,7 @@ func (a *actions) changeInstanceState(ctx context.Context, c *call) (any, error)
 		return nil, invalid("DesiredState must be running, stopped or terminated")
 	}
 	if !only {
-		if _, err := a.call(ctx, "ec2", api, in); err != nil {
+		if _, err := a.call(ctx, "ec2", api, in); err != nil && !(codeIs(err, "IncorrectInstanceState") && a.under(ctx, ids, want)) {
 			return nil, err
 		}
 	}
@@ -68,6 +68,24 @@ func (a *actions) changeInstanceState(ctx context.Context, c *call) (any, error)
 		return nil, err
 	}
 	return map[string]any{"InstanceStates": states}, nil
+}
+
+// under reports whether all instances are in the state or already on their way to it: then it is no matter that EC2 refused to be asked once more.
+func (a *actions) under(ctx context.Context, ids []any, want string) bool {
+	way := map[string][]string{"running": {"pending", "running"}, "stopped": {"stopping", "stopped"}, "terminated": {"shutting-down", "terminated"}}[want]
+	out, err := a.ask(ctx, "ec2", "DescribeInstances", map[string]any{"InstanceIds": ids})
+	if err != nil {
+		return false
+	}
+	n := 0
+	for _, r := range items(out["Reservations"]) {
+		for _, i := range items(dig(r, "Instances")) {
+			if slices.Contains(ids, any(str(i, "InstanceId"))) && slices.Contains(way, str(i, "State", "Name")) {
+				n++
+			}
+		}
+	}
+	return n == len(ids)
 }
 
 // instances waits until all instances are in a state that is good, and returns the states in the order of the ids. may says which states may still become good. With gone an

@@ -255,11 +255,12 @@ func TestCrash(t *testing.T) {
 		{"AWS-DeleteCloudFormationStack", map[string][]string{"StackNameOrId": {"s"}}, "cloudformation:DeleteStack", automation.Success, 2},
 		{"AWSMigration-CreateLoadBalanceAutoScaleGroup", map[string][]string{"InstanceId": {"i-0123456789abcdef0"}, "VpcId": {"vpc-01234567"}, "SubnetA": {"subnet-01234567"}, "SubnetB": {"subnet-89abcdef"}, "KeyName": {"k"}, "HealthCheckPath": {"/ok"}}, "cloudformation:CreateStack", automation.Success, 2},
 		{"AWS-RestartEC2Instance", map[string][]string{"InstanceId": {"i-0123456789abcdef0"}}, "ec2:StopInstances", automation.Success, 2},
+		{"AWS-StartEC2Instance", map[string][]string{"InstanceId": {"i-2"}}, "ec2:StartInstances", automation.Success, 2},
 		{"AWS-CreateImage", map[string][]string{"InstanceId": {"i-0123456789abcdef0"}}, "ec2:CreateImage", automation.Failed, 1},
 	} {
 		t.Run(row.runbook, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCloud().instance("i-0123456789abcdef0", "running")
+				c := newCloud().instance("i-0123456789abcdef0", "running").instance("i-2", "stopped")
 				c.stacks["s"] = &thing{state: "CREATE_COMPLETE"}
 				st := memstore.New()
 				s, end := plane(t, st, docs, "one", c)

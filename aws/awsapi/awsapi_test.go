@@ -344,3 +344,22 @@ func TestRoles(t *testing.T) {
 	require.ErrorAs(t, err, &f)
 	require.Equal(t, automation.PermissionFailure, f.Failure.Type)
 }
+
+// What is kept for roles has a bound.
+func TestAssumeRoleKeeps(t *testing.T) {
+	f := awsapi.AssumeRole(sts.New(sts.Options{}))
+	ask := func(tenant, execution string) aws.CredentialsProvider {
+		p, err := f(t.Context(), "arn:aws:iam::123456789012:role/r", automation.Call{Tenant: tenant, Execution: execution})
+		require.NoError(t, err)
+		return p
+	}
+	first := ask("t", "x")
+	require.Same(t, first, ask("t", "x"))
+	require.NotSame(t, first, ask("u", "x"), "tenants share nothing")
+	for i := range 254 {
+		ask("t", fmt.Sprint(i))
+	}
+	require.Same(t, first, ask("t", "x"))
+	ask("t", "one more")
+	require.NotSame(t, first, ask("t", "x"))
+}
