@@ -239,10 +239,10 @@ func TestR13_CanariesAreNowhereInAFleet(t *testing.T) {
 		ParameterStore: parameter.Config{DataTypes: map[string]parameter.DataType{
 			// Validators that tell what they should not.
 			"own:picky": {Check: func(_ context.Context, name string, v parameter.Value) error {
-				return fmt.Errorf("%s is %v, which will not do", name, v)
+				return fmt.Errorf("%s is %s, which will not do", name, v.Reveal())
 			}},
 			"own:panics": {Check: func(_ context.Context, name string, v parameter.Value) error {
-				panic(fmt.Sprintf("%s %v %+v %#v", name, v, v, v))
+				panic(name + v.Reveal())
 			}},
 		}}}})
 	var scripts ink

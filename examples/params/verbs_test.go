@@ -272,6 +272,22 @@ func TestExportsAreImported(t *testing.T) {
 	require.Contains(t, errs, "left out for being secret: /a/password")
 }
 
+func TestWhoKnowsPathsFromBeginningsOfNames(t *testing.T) {
+	r := newRig(t)
+	r.ok("", "init")
+	r.ok("", "put", "/a/password", "x")
+	r.ok("", "get", "/a/password")
+	for _, path := range []string{"/a/password", "a/password", "/a", "/a/", "/", ""} {
+		require.Contains(t, r.ok("", "who", path), "/a/password", path)
+	}
+	for _, path := range []string{"/a/pass", "/a/password/x", "/b"} {
+		out, errs, code := r.run("", "who", path)
+		require.Zero(t, code)
+		require.Empty(t, out)
+		require.Equal(t, "params: nobody did\n", errs)
+	}
+}
+
 func TestWatchShowsWhatComes(t *testing.T) {
 	r := newRig(t)
 	r.ok("", "init")
