@@ -142,7 +142,9 @@ func (f *fakes) action(name string, real automation.Action, d *desk) automation.
 	repeat := name != "aws:executeScript" || real.Repeat // fakes change nothing: they may be repeated
 	return automation.Action{Repeat: repeat, Run: func(ctx context.Context, c automation.Call) (any, error) {
 		for _, key := range []string{"step:" + c.Step, name} {
-			if v, ok, err := f.next(key); ok {
+			if v, ok, err := f.next(key); ok && v == "expected" {
+				return d.expected(ctx, c)
+			} else if ok {
 				return v, err
 			}
 		}
@@ -162,12 +164,17 @@ func (f *fakes) action(name string, real automation.Action, d *desk) automation.
 			}
 			return nil, fault.New("fake", fault.UnsupportedOperation, `the file of -fake says nothing of %s: add it, or "*": "expected"`, fault.Clean(key))
 		}
-		_, rb, err := d.Get(as(ctx, ""), c.Execution)
-		if err != nil {
-			return nil, err
-		}
-		return rb.Expected(c.Step, c.Inputs), nil
+		return d.expected(ctx, c)
 	}}
+}
+
+// expected is an answer with which a step succeeds.
+func (d *desk) expected(ctx context.Context, c automation.Call) (any, error) {
+	_, rb, err := d.Get(as(ctx, ""), c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	return rb.Expected(c.Step, c.Inputs), nil
 }
 
 // resume counts the answers that were used before, so that a resumed execution goes on behind them.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/command"
+	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/target"
 )
@@ -35,8 +37,21 @@ func (a *app) demo(ctx context.Context, p *parsed) error {
 	if p.on("fail") {
 		release = "2.5.0-faulty"
 	}
+	params := map[string][]string{"Node": {"web-2"}, "Release": {release}, "Machines": {filepath.Join(dir, "fleet", "machines")}}
+	own, err := readParameters(p)
+	if err != nil {
+		return err
+	}
+	maps.Copy(params, own)
+	rb, err := automation.ParseRunbook(demoText, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := rb.Preview(automation.Start{Parameters: params}, a.now()); err != nil {
+		return bad("%s", fault.MessageOf(err))
+	}
 	n := note{Document: "patch-web-node", Fleet: true, Created: a.now().UTC()}
-	return a.start(ctx, p, n, automation.Request{DocumentName: n.Document, Parameters: map[string][]string{"Node": {"web-2"}, "Release": {release}, "Machines": {filepath.Join(dir, "fleet", "machines")}}})
+	return a.start(ctx, p, n, automation.Request{DocumentName: n.Document, Parameters: params})
 }
 
 // machines of the small fleet, each a folder, with an agent that works in it.

@@ -30,6 +30,13 @@ func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since t
 	if !since.IsZero() {
 		fmt.Fprintf(a.stdout, "Execution %s of %s, begun %s, %d steps so far\n", x.ID, x.Document, x.Created.Local().Format("2006-01-02 15:04:05"), len(x.Steps))
 	}
+	if d.fakes != nil && !since.IsZero() { // answers that were used before are not given again
+		_, history, err := d.History(as(ctx, ""), id)
+		if err != nil {
+			return err
+		}
+		d.fakes.resume(x, history)
+	}
 	if err := d.work(ctx, a.stdout); err != nil {
 		return err
 	}
@@ -209,6 +216,9 @@ func (a *app) ended(x *automation.Execution) error {
 			where = " in step " + fault.Clean(s[0])
 		}
 		fmt.Fprintf(a.stdout, "  %s%s: %s\n", x.Failure.Stage, where, cut(x.Failure.Message, 400))
+		for _, child := range x.Failure.Details["Child"] {
+			fmt.Fprintf(a.stdout, "  of its child: %s\n", cut(child, 400))
+		}
 	}
 	return errNot
 }

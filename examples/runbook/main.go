@@ -19,7 +19,7 @@
 //
 //	{"ec2:DescribeInstances": [{"Reservations": []}, {"$error": "Throttling: slow down"}], "aws:runCommand": {"Status": "Success"}, "step:look": {"Id": "i-1"}, "*": "expected"}
 //
-// one answer a call, the last of a list for all further calls; "*": "expected" answers the rest with what the runbook's own selectors look for. With -fleet the commands of
+// one answer a call, the last of a list for all further calls; the answer "expected" is what the runbook's own selectors look for, and "*": "expected" says so of all the rest, scripts excepted. With -fleet the commands of
 // aws:runCommand run on the small fleet of the default example.
 //
 // Approvals are asked for in the terminal, or answered by -yes and -no; otherwise the program ends and says how to approve. Exit codes: 0 the execution is a Success; 3 it is
@@ -110,6 +110,7 @@ func verbs() []verb {
 		{name: "demo", summary: "patch a web node of a small fleet (this is the default)", flags: func(fs *flag.FlagSet) {
 			answers(fs)
 			fs.Bool("fail", false, "with a release that is faulty: the way back is shown")
+			fs.String("parameters", "", "others than the usual ones, as `name=value,…` or JSON")
 		}, run: (*app).demo},
 		{name: "run", args: "FILE", summary: "run a runbook and follow it", flags: start, run: (*app).runFile},
 		{name: "plan", args: "FILE", summary: "say what every step would do, without doing it", flags: func(fs *flag.FlagSet) {
@@ -123,7 +124,7 @@ func verbs() []verb {
 			fs.String("svg", "", "write SVG to this `file` instead")
 		}, run: (*app).graph},
 		{name: "list", summary: "list executions, the newest first", run: (*app).list},
-		{name: "history", args: "ID", summary: "say all that happened to an execution; it is decided again, so that a change would be found", run: (*app).history},
+		{name: "history", args: "ID [CHILD]", summary: "say all that happened to an execution, or to one that it started; it is decided again, so that a change would be found", run: (*app).history},
 		{name: "resume", args: "ID [STEP]", summary: "go on with an execution; with STEP its pause ends, or it is started (interactive)", flags: answers, run: (*app).resume},
 		{name: "approve", args: "ID STEP", summary: "approve what a step asks, and go on", flags: decide, run: (*app).approve},
 		{name: "reject", args: "ID STEP", summary: "reject it, and go on", flags: decide, run: (*app).reject},
@@ -221,24 +222,24 @@ func (p *parsed) arg(names ...string) error {
 // dispatch finds the verb; without one it is the default example.
 func (a *app) dispatch(ctx context.Context, args []string) error {
 	vs := verbs()
-	v, at := &vs[0], 0
-	for i, s := range args {
-		if strings.HasPrefix(s, "-") {
-			continue
-		}
-		n := slices.IndexFunc(vs, func(v verb) bool { return v.name == s })
-		if n < 0 && i > 0 && (args[i-1] == "-dir" || args[i-1] == "--dir" || args[i-1] == "-as" || args[i-1] == "--as") {
-			continue // the value of a flag
-		}
-		if s == "help" {
+	v := &vs[0]
+	at := 0
+	for at < len(args) && (strings.HasPrefix(args[at], "-dir=") || strings.HasPrefix(args[at], "--dir=")) {
+		at++
+	}
+	if at+1 < len(args) && (args[at] == "-dir" || args[at] == "--dir") {
+		at += 2
+	}
+	if at < len(args) && !strings.HasPrefix(args[at], "-") {
+		n := slices.IndexFunc(vs, func(v verb) bool { return v.name == args[at] })
+		switch {
+		case args[at] == "help":
 			return a.help(vs)
+		case n < 0:
+			return bad("%q is none of %s", fault.Clean(args[at]), names(vs))
 		}
-		if n < 0 {
-			return bad("%q is none of %s", fault.Clean(s), names(vs))
-		}
-		v, at = &vs[n], i
+		v = &vs[n]
 		args = slices.Delete(slices.Clone(args), at, at+1)
-		break
 	}
 	if v == &vs[0] && slices.ContainsFunc(args, func(s string) bool { return s == "-h" || s == "-help" || s == "--help" }) {
 		return a.help(vs)

@@ -186,7 +186,7 @@ func (a *app) list(ctx context.Context, p *parsed) error {
 
 // history shows every entry of an execution's history and what it changed. The service has checked the hashes and decided all of it again.
 func (a *app) history(ctx context.Context, p *parsed) error {
-	if err := p.arg("ID"); err != nil {
+	if err := p.arg("ID", "[CHILD]"); err != nil {
 		return err
 	}
 	id, err := find(p.dir, p.args[0])
@@ -198,6 +198,9 @@ func (a *app) history(ctx context.Context, p *parsed) error {
 		return err
 	}
 	defer d.close()
+	if len(p.args) > 1 {
+		id = p.args[1]
+	}
 	first, entries, err := d.History(as(ctx, ""), id)
 	if err != nil {
 		return err
@@ -266,7 +269,7 @@ func event(e *automation.Event, x *automation.Execution) string {
 	case e.Resolved != nil:
 		return fmt.Sprintf("targets are %d", len(e.Resolved.Values))
 	case e.Child != nil:
-		return fmt.Sprintf("child %s ended: %s", short(e.Child.ID), e.Child.Status)
+		return fmt.Sprintf("child %s ended: %s", e.Child.ID, e.Child.Status)
 	case e.Signal != nil:
 		text := fmt.Sprintf("%s by %s", e.Signal.Type, cut(e.Signal.By, 40))
 		if e.Signal.Comment != "" {
