@@ -48,6 +48,9 @@ type Runbooks struct {
 	System      automation.System // what the system variables of runbooks say
 	Limits      automation.Limits
 	Concurrency int // executions at once; 0 is 100
+	// Retention is how long executions of the default tenant are kept after their end; 0 keeps them (AWS: 30 days). They are removed as the control plane, by its Name, which needs
+	// ssm:StopAutomationExecution for that.
+	Retention time.Duration
 	// Ask tells approvers that they are asked; nil tells nobody.
 	Ask func(ctx context.Context, tenant string, x *automation.Execution, e automation.Effect)
 	// Names gives the other names of a caller by which an approver may be meant: an ARN, roles, groups.
@@ -79,6 +82,30 @@ func (f *Fleet) automations(cfg *Config) (*automation.Service, error) {
 	return automation.NewService(automation.Config{Store: cfg.Store, Codec: cfg.Codec, Documents: f.Documents, Authorizer: cfg.Authorizer, Leases: f.Leases, Audit: f.Audit,
 		Actions: actions, Known: cfg.Actions, Parameters: cfg.Parameters, Targets: RunbookTargets(f.Nodes), System: o.System, Limits: o.Limits, Ask: o.Ask, Names: o.Names,
 		Concurrency: o.Concurrency, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
+}
+
+// pruneRunbooks applies the retention.
+func (f *Fleet) pruneRunbooks(ctx context.Context) error {
+	age := f.cfg.Runbooks.Retention
+	if age <= 0 {
+		<-ctx.Done()
+		return nil
+	}
+	t := time.NewTicker(pruneEvery)
+	defer t.Stop()
+	own := access.With(ctx, access.Principal{Name: f.cfg.Name})
+	for {
+		if n, err := f.Automations.Prune(own, age); err != nil && ctx.Err() == nil {
+			f.cfg.Log.Warn("old executions were not all removed", "error", err)
+		} else if n > 0 {
+			f.cfg.Log.Info("old executions removed", "executions", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
 }
 
 // wanted reports whether the step of a call whose ctx ended still waits for it: the control plane stops, and another one, or this one when it is back, goes on.

@@ -217,6 +217,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		})
 	}
 	work(front, "retention", f.prune)
+	work(front, "retention of runbooks", f.pruneRunbooks)
 	work(front, "parameters", f.Parameters.Run)
 	work(front, "inventory", f.Inventory.Run)
 	work(front, "automations", f.Automations.Run)

@@ -101,6 +101,7 @@ func Actions() []Action {
 		{"ssm:SendAutomationSignal", "Approve, reject, resume or go on in an execution.", execution, w},
 		{"ssm:SendCommand", "Run a document on nodes; asked for the document and for each node.", "document/NAME, node/ID", w},
 		{"ssm:StartAutomationExecution", "Start a runbook.", definition, w},
+		{"ssm:StartExecutionPreview", "Say what a runbook would do, without doing it.", definition, w},
 		{"ssm:StopAutomationExecution", "Stop an execution.", execution, w},
 		{"ssm:UnlabelParameterVersion", "Take labels from a version of a parameter.", parameter, w},
 		{"ssm:UpdateDocument", "Store a new version of a document.", document, w},

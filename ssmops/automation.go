@@ -3,8 +3,6 @@ package ssmops
 import (
 	"cmp"
 	"context"
-	"slices"
-	"time"
 
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/document"
@@ -38,28 +36,36 @@ type StartAutomationExecutionResult struct {
 	AutomationExecutionID string `json:"AutomationExecutionId"`
 }
 
-func (a *API) startAutomationExecution(ctx context.Context, in *StartAutomationExecutionRequest) (any, error) {
-	const op = "ssmops.StartAutomationExecution"
-	switch in.Mode {
+// request is what the service is asked for.
+func (r *StartAutomationExecutionRequest) request(op string) (req automation.Request, err error) {
+	switch r.Mode {
 	case "", automation.Auto, automation.Interactive:
 	default:
-		return nil, fault.New(op, fault.Validation, "Mode is Auto or Interactive")
+		return req, fault.New(op, fault.Validation, "Mode is Auto or Interactive")
 	}
-	if len(in.AlarmConfiguration) > 0 {
-		return nil, fault.New(op, fault.UnsupportedOperation, "AlarmConfiguration is not supported here: nothing would stop the execution when the alarm goes off")
+	if len(r.AlarmConfiguration) > 0 {
+		return req, fault.New(op, fault.UnsupportedOperation, "AlarmConfiguration is not supported here: nothing would stop the execution when the alarm goes off")
 	}
-	req := automation.Request{DocumentName: in.DocumentName, DocumentVersion: in.DocumentVersion, Parameters: in.Parameters, ClientToken: in.ClientToken, Mode: in.Mode}
-	if len(in.Tags) > 0 {
+	req = automation.Request{DocumentName: r.DocumentName, DocumentVersion: r.DocumentVersion, Parameters: r.Parameters, ClientToken: r.ClientToken, Mode: r.Mode}
+	if len(r.Tags) > 0 {
 		req.Tags = map[string]string{}
-		for _, t := range in.Tags {
+		for _, t := range r.Tags {
 			req.Tags[t.Key] = t.Value
 		}
 	}
 	switch {
-	case len(in.Targets) > 0 || len(in.TargetMaps) > 0 || len(in.TargetLocations) > 0:
-		req.Spread = &automation.Spread{Parameter: in.TargetParameterName, Targets: in.Targets, TargetMaps: in.TargetMaps, Locations: in.TargetLocations, MaxConcurrency: in.MaxConcurrency, MaxErrors: in.MaxErrors}
-	case in.TargetParameterName != "":
-		return nil, fault.New(op, automation.InvalidExecutionParams, "TargetParameterName needs Targets")
+	case len(r.Targets) > 0 || len(r.TargetMaps) > 0 || len(r.TargetLocations) > 0:
+		req.Spread = &automation.Spread{Parameter: r.TargetParameterName, Targets: r.Targets, TargetMaps: r.TargetMaps, Locations: r.TargetLocations, MaxConcurrency: r.MaxConcurrency, MaxErrors: r.MaxErrors}
+	case r.TargetParameterName != "":
+		return req, fault.New(op, automation.InvalidExecutionParams, "TargetParameterName needs Targets")
+	}
+	return req, nil
+}
+
+func (a *API) startAutomationExecution(ctx context.Context, in *StartAutomationExecutionRequest) (any, error) {
+	req, err := in.request("ssmops.StartAutomationExecution")
+	if err != nil {
+		return nil, err
 	}
 	id, err := a.Automations.Start(ctx, req)
 	if err != nil {
@@ -294,13 +300,8 @@ func fanShape(f *automation.Fan, out *AutomationExecution) {
 }
 
 func stepShape(s *automation.Step, said *document.Step) StepExecution {
-	out := StepExecution{StepName: s.Name, Action: s.Action, ExecutionStartTime: Time{s.Start}, ExecutionEndTime: Time{s.End}, StepStatus: s.Status, Inputs: map[string]string{},
+	out := StepExecution{StepName: s.Name, Action: s.Action, ExecutionStartTime: Time{s.Start}, ExecutionEndTime: Time{s.End}, StepStatus: s.Status, Inputs: jsonOf(s.Inputs),
 		StepExecutionID: s.ID, OverriddenParameters: map[string][]string{}, NextStep: s.Next}
-	for k, v := range s.Inputs {
-		if b, err := encode(v); err == nil {
-			out.Inputs[k] = string(b)
-		}
-	}
 	if len(s.Outputs) > 0 {
 		out.Outputs = listsOf(s.Outputs)
 	}
@@ -324,6 +325,17 @@ func stepShape(s *automation.Step, said *document.Step) StepExecution {
 	return out
 }
 
+// jsonOf shows the inputs of a step as AWS does.
+func jsonOf(m map[string]any) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		if b, err := encode(v); err == nil {
+			out[k] = string(b)
+		}
+	}
+	return out
+}
+
 // listsOf shows values as the API does.
 func listsOf(m map[string]any) map[string][]string {
 	out := make(map[string][]string, len(m))
@@ -333,7 +345,7 @@ func listsOf(m map[string]any) map[string][]string {
 	return out
 }
 
-// AutomationFilter selects executions (shape AutomationExecutionFilter). Keys: DocumentNamePrefix, ExecutionStatus, ParentExecutionId, StartTimeBefore and StartTimeAfter.
+// AutomationFilter selects executions (shape AutomationExecutionFilter); its keys are AWS's.
 type AutomationFilter struct {
 	Key    string   `json:"Key"`
 	Values []string `json:"Values"`
@@ -364,6 +376,7 @@ type AutomationExecutionMetadata struct {
 	Mode                        automation.Mode   `json:"Mode"`
 	ParentAutomationExecutionID string            `json:"ParentAutomationExecutionId,omitempty"`
 	CurrentStepName             string            `json:"CurrentStepName,omitempty"`
+	CurrentAction               string            `json:"CurrentAction,omitempty"`
 	FailureMessage              string            `json:"FailureMessage,omitempty"`
 	AutomationType              string            `json:"AutomationType"`
 }
@@ -382,48 +395,70 @@ func (a *API) describeAutomationExecutions(ctx context.Context, in *DescribeAuto
 		s := &list[i]
 		out.AutomationExecutionMetadataList = append(out.AutomationExecutionMetadataList, AutomationExecutionMetadata{AutomationExecutionID: s.ID, DocumentName: s.Document, DocumentVersion: s.DocumentVersion,
 			AutomationExecutionStatus: s.Status, ExecutionStartTime: Time{s.Start}, ExecutionEndTime: Time{s.End}, ExecutedBy: s.StartedBy, Mode: s.Mode,
-			ParentAutomationExecutionID: s.Parent, CurrentStepName: s.CurrentStep, FailureMessage: s.FailureMessage, AutomationType: "Local"})
+			ParentAutomationExecutionID: s.Parent, CurrentStepName: s.CurrentStep, CurrentAction: s.CurrentAction, FailureMessage: s.FailureMessage, AutomationType: "Local"})
 	}
 	return out, nil
 }
 
 func executionFilter(filters []AutomationFilter) (f automation.Filter, err error) {
 	const op = "ssmops.DescribeAutomationExecutions"
-	if len(filters) > 10 {
-		return f, fault.New(op, fault.InvalidFilterValue, "%d filters are given; at most 10 are allowed", len(filters))
+	if len(filters) > mostExecutionFilters {
+		return f, fault.New(op, fault.InvalidFilterValue, "%d filters are given; at most %d are allowed", len(filters), mostExecutionFilters)
 	}
 	seen := map[string]bool{}
 	for _, in := range filters {
-		if seen[in.Key] || len(in.Values) == 0 || len(in.Values) > 10 || in.Key != "ExecutionStatus" && len(in.Values) > 1 {
-			return f, fault.New(op, fault.InvalidFilterValue, "filter %s takes one value, ExecutionStatus up to 10, and stands once", clip(in.Key))
+		if seen[in.Key] {
+			return f, fault.New(op, fault.InvalidFilterValue, "filter %s is given twice", clip(in.Key))
 		}
 		seen[in.Key] = true
-		v := in.Values[0]
-		switch in.Key {
-		case "DocumentNamePrefix":
-			f.DocumentPrefix = v
-		case "ParentExecutionId":
-			f.Parent = v
-		case "ExecutionStatus":
-			for _, v := range in.Values {
-				if !slices.Contains(automation.Statuses(), automation.Status(v)) {
-					return f, fault.New(op, fault.InvalidFilterValue, "%q is no status of an execution", clip(v))
-				}
-				f.Statuses = append(f.Statuses, automation.Status(v))
-			}
-		case "StartTimeBefore", "StartTimeAfter":
-			t, err := time.Parse(time.RFC3339, v)
-			if err != nil {
-				return f, fault.New(op, fault.InvalidFilterValue, "filter %s takes a time such as 2026-01-02T15:04:05Z", in.Key)
-			}
-			if in.Key == "StartTimeAfter" {
-				f.After = t
-			} else {
-				f.Before = t
-			}
-		default:
-			return f, fault.New(op, fault.InvalidFilterKey, "executions cannot be filtered by %q: use DocumentNamePrefix, ExecutionStatus, ParentExecutionId, StartTimeBefore or StartTimeAfter", clip(in.Key))
+		if err := f.Add(in.Key, in.Values...); err != nil {
+			return f, err
 		}
 	}
 	return f, nil
+}
+
+const mostExecutionFilters = 10
+
+// PreviewAutomationExecutionRequest is the request of PreviewAutomationExecution: that of StartAutomationExecution, which it would start.
+type PreviewAutomationExecutionRequest struct {
+	StartAutomationExecutionRequest
+}
+
+// PreviewAutomationExecutionResult is its answer (A22): how many steps change something, and each step with its effect.
+type PreviewAutomationExecutionResult struct {
+	StepPreviews map[automation.Impact]int `json:"StepPreviews"` // as the shape AutomationExecutionPreview has it
+	Steps        []StepPreview             `json:"Steps"`
+	TargetCount  int                       `json:"TargetCount"` // executions that would be started for targets; -1: nobody knows before
+}
+
+// StepPreview is what a step would do.
+type StepPreview struct {
+	StepName string            `json:"StepName"`
+	Action   string            `json:"Action"`
+	Impact   automation.Impact `json:"ImpactType"`
+	Inputs   map[string]string `json:"Inputs"` // as JSON, as far as they are known
+	Next     []string          `json:"ValidNextSteps"`
+	Likely   bool              `json:"Likely"` // it runs when all goes well
+}
+
+func (a *API) previewAutomationExecution(ctx context.Context, in *PreviewAutomationExecutionRequest) (any, error) {
+	req, err := in.request("ssmops.PreviewAutomationExecution")
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.Automations.Preview(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	out := PreviewAutomationExecutionResult{StepPreviews: p.Impacts, Steps: []StepPreview{}, TargetCount: p.Targets}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		next := s.Next
+		if next == nil {
+			next = []string{}
+		}
+		out.Steps = append(out.Steps, StepPreview{StepName: s.Name, Action: s.Action, Impact: s.Impact, Inputs: jsonOf(s.Inputs), Next: next, Likely: s.Likely})
+	}
+	return out, nil
 }

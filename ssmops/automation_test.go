@@ -111,6 +111,14 @@ func TestAutomationOperations(t *testing.T) {
 		require.Empty(t, list(m{"Key": "StartTimeBefore", "Values": []string{"2000-01-01T00:00:00Z"}}))
 		page := call1[DescribeAutomationExecutionsResult](w, "DescribeAutomationExecutions", m{"MaxResults": 1})
 		require.Len(t, page.AutomationExecutionMetadataList, 1)
+		require.Equal(t, []string{bad}, list(m{"Key": "ExecutionId", "Values": []string{bad}}))
+		require.Empty(t, list(m{"Key": "AutomationType", "Values": []string{"CrossAccount"}}))
+
+		plan := call1[PreviewAutomationExecutionResult](w, "PreviewAutomationExecution", m{"DocumentName": "Ask"})
+		require.Equal(t, map[automation.Impact]int{automation.Mutating: 1, automation.NonMutating: 2}, plan.StepPreviews)
+		require.Equal(t, StepPreview{StepName: "call", Action: "aws:executeAwsApi", Impact: automation.Mutating, Next: []string{"hold"}, Likely: true,
+			Inputs: map[string]string{"Service": `"ec2"`, "Api": `"Look"`, "Ids": `["a","b"]`, "Id": `"i-1"`}}, plan.Steps[0])
+		require.Len(t, list(), 4, "a preview starts nothing")
 		require.NotEmpty(t, page.NextToken)
 	})
 }

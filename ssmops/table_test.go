@@ -109,7 +109,8 @@ func samples() map[string]func(things) any {
 		"ListComplianceHistory":   func(x things) any { return m{"ResourceId": x.node, "ComplianceType": "Custom:Canary"} },
 		"ListComplianceSummaries": nothing, "ListResourceComplianceSummaries": nothing,
 		"StartAutomationExecution": func(things) any { return m{"DocumentName": "Wait"} }, "DescribeAutomationExecutions": nothing,
-		"GetAutomationExecution": execution, "StopAutomationExecution": execution,
+		"PreviewAutomationExecution": func(things) any { return m{"DocumentName": "Wait"} },
+		"GetAutomationExecution":     execution, "StopAutomationExecution": execution,
 		"SendAutomationSignal": func(x things) any { return m{"AutomationExecutionId": x.execution, "SignalType": "Resume"} },
 		"ListAudit":            nothing,
 	}
