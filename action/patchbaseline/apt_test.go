@@ -5,6 +5,7 @@ package patchbaseline_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,27 +50,28 @@ func TestDebianTree(t *testing.T) {
 	require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
 	rep := p.last(t)
 	oracle := m.upgradable()
-	require.Len(t, oracle, 12)
+	require.Len(t, oracle, 13)
 	require.Empty(t, cmp.Diff(oracle, in(rep, patch.StateMissing)), "apt is -, ours is +")
 	require.Equal(t, []string{"uptodate 2.0-1"}, in(rep, patch.StateInstalled))
 	require.Equal(t, []string{"dpkg", "epoch", "local-only", "newer-local", "pinned"}, names(in(rep, patch.StateInstalledOther)), "their candidate is what is installed, and no archive has it")
 	require.Equal(t, patch.Request{OperatingSystem: patch.Debian, Product: "Debian12"}, p.asked[0])
 	require.Equal(t, []any{patch.Scan, "pb-0123456789abcdef0", "web", patch.Debian, "Debian12", "command", patch.NonCompliant},
 		[]any{rep.Operation, rep.BaselineID, rep.PatchGroup, rep.OperatingSystem, rep.Product, rep.CommandID, rep.Compliance})
-	require.Contains(t, got.out, "Missing                      12")
+	require.Contains(t, got.out, "Missing                      13")
 
 	p.baseline = debian()
 	r.run(t.Context(), t, m.options(), scan())
-	security := []string{"both 1.1-1", "held 1.1-1", "needs-new 1.1-1", "no-way 1.1-1", "sec-imp 1.0-1+deb12u1", "sec-opt 1.0-1+deb12u2", "user 1.1-1"}
+	security := []string{"both 1.1-1", "eats 1.1-1", "held 1.1-1", "needs-new 1.1-1", "no-way 1.1-1", "sec-imp 1.0-1+deb12u1", "sec-opt 1.0-1+deb12u2", "user 1.1-1"}
 	require.Equal(t, security, in(p.last(t), patch.StateMissing), "main-newer is not: its candidate is in main alone (N5)")
 
 	// Install: what can be done is done, exactly; the rest says why.
 	before := m.installed()
 	got = r.run(t.Context(), t, m.options(), install(patch.RebootIfNeeded))
 	require.Equal(t, message.Failed, got.Status, got.out)
-	require.Contains(t, got.Reason, "held.all, no-way.all")
+	require.Contains(t, got.Reason, "eats.all, held.all, no-way.all")
 	require.Contains(t, got.out, "leave it alone")
 	require.Contains(t, got.out, "not-there")
+	require.Contains(t, got.out, "remove is disabled", "nothing is removed for a patch")
 	want := map[string]string{"both": "1.1-1", "needs-new": "1.1-1", "newdep": "1.0-1", "sec-imp": "1.0-1+deb12u1", "sec-opt": "1.0-1+deb12u2", "user": "1.1-1", "baddep": "1.0-1"}
 	for name, v := range before {
 		if want[name] == "" {
@@ -78,17 +80,17 @@ func TestDebianTree(t *testing.T) {
 	}
 	require.Empty(t, cmp.Diff(want, m.installed()), "nothing else was touched")
 	rep = p.last(t)
-	require.Equal(t, []string{"held 1.1-1", "no-way 1.1-1"}, in(rep, patch.StateFailed))
+	require.Equal(t, []string{"eats 1.1-1", "held 1.1-1", "no-way 1.1-1"}, in(rep, patch.StateFailed))
 	require.Empty(t, in(rep, patch.StateMissing), "an Install reports nothing as Missing (C12)")
 	require.Equal(t, []string{"both", "needs-new", "sec-imp", "sec-opt", "user"}, names(in(rep, patch.StateInstalled)), "a tree that was never started has nothing to wait for")
 	require.Equal(t, []any{patch.Install, patch.RebootIfNeeded}, []any{rep.Operation, rep.RebootOption})
 
 	r.run(t.Context(), t, m.options(), scan())
-	require.Equal(t, []string{"held 1.1-1", "no-way 1.1-1"}, in(p.last(t), patch.StateMissing))
+	require.Equal(t, []string{"eats 1.1-1", "held 1.1-1", "no-way 1.1-1"}, in(p.last(t), patch.StateMissing))
 
 	// Without what is in the way the node becomes compliant.
 	m.write("etc/apt/preferences.d/pin", "Package: no-way\nPin: version 1.0-1\nPin-Priority: 1001\n\nPackage: pinned\nPin: version 1.0-1\nPin-Priority: 1001\n")
-	m.dpkg("--force-all", "--purge", "held")
+	m.dpkg("--force-all", "--purge", "held", "eats")
 	got = r.run(t.Context(), t, m.options(), install(patch.RebootIfNeeded))
 	require.Equal(t, message.Success, got.Status, got.Reason)
 	got = r.run(t.Context(), t, m.options(), scan())
@@ -313,6 +315,71 @@ func TestMissingLists(t *testing.T) {
 	require.Equal(t, message.Failed, got.Status)
 	require.Contains(t, got.Reason, "could not all be fetched")
 	require.Equal(t, "1.0", m.installed()["tool"])
+
+	// What another archive offers is not known: that is told, and the rest decided.
+	m.write("etc/apt/sources.list.d/other.list", "deb [trusted=yes] copy:"+m.dir+"/nowhere other main\n")
+	got = (&runner{plane: p}).run(t.Context(), t, o, scan())
+	require.Equal(t, message.Success, got.Status, got.Reason)
+	require.Contains(t, got.err, "no package list of other")
+	m.write("etc/apt/sources.list.d/other.list", "deb [trusted=yes] copy:"+m.dir+"/nowhere bookworm-security contrib\ndeb [trusted=yes] copy:"+m.dir+"/nowhere trixie-security main\n")
+	got = (&runner{plane: p}).run(t.Context(), t, o, scan())
+	require.Equal(t, message.Failed, got.Status, "of a security archive nothing is known")
+}
+
+// A step that is stopped while packages are being installed lets that come to its end, and reports what is there; one that runs behind a reboot which nobody remembers installs nothing again.
+func TestATransactionIsNotBrokenOff(t *testing.T) {
+	t.Parallel()
+	m := small(t)
+	p := &plane{baseline: debian()}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r := &runner{plane: p, spawner: action.SpawnerFunc(func(sctx context.Context, pr *action.Process) (action.Exit, error) {
+		if _, file := pr.Stdout.(*os.File); file {
+			cancel(action.ErrCancelled)
+		}
+		return action.System{}.Spawn(sctx, pr)
+	})}
+	got := r.run(ctx, t, m.options(), install(patch.RebootIfNeeded))
+	require.Equal(t, message.Cancelled, got.Status)
+	require.Equal(t, []string{"1.1", "1.1"}, []string{m.installed()["tool"], m.installed()["other"]})
+	require.Equal(t, []string{"other 1.1", "tool 1.1"}, in(p.last(t), patch.StateInstalled))
+
+	m = small(t)
+	got = (&runner{plane: p, reboots: 1}).run(t.Context(), t, m.options(), install(patch.RebootIfNeeded))
+	require.Equal(t, message.Success, got.Status, got.Reason)
+	require.Equal(t, "1.0", m.installed()["tool"])
+
+	// A control plane that does not take the report makes an Install fail, but not undone.
+	p.refuse = errors.New("away")
+	got = (&runner{plane: p}).run(t.Context(), t, m.options(), install(patch.NoReboot))
+	require.Equal(t, message.Failed, got.Status)
+	require.Contains(t, got.Reason, "the report was not taken")
+	require.Equal(t, "1.1", m.installed()["tool"])
+}
+
+// O1, O6: with a list exactly what it names is installed, whatever the baseline says; compliance is the baseline's.
+func TestInstallOverrideList(t *testing.T) {
+	t.Parallel()
+	m := small(t)
+	o := m.options()
+	o.Open = func(context.Context, string) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader("patches:\n  - id: 'to*.all'\n    title: '*1.1'\n")), nil
+	}
+	p := &plane{baseline: debian()}
+	inputs := install(patch.NoReboot)
+	inputs["InstallOverrideList"] = "s3://bucket/list.yaml"
+	got := (&runner{plane: p}).run(t.Context(), t, o, inputs)
+	require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
+	require.Equal(t, []string{"1.1", "1.0"}, []string{m.installed()["tool"], m.installed()["other"]})
+	require.Equal(t, []string{"other 1.1"}, in(p.last(t), patch.StateMissing), "C2: what the list leaves out stays Missing")
+	require.Equal(t, "s3://bucket/list.yaml", p.last(t).OverrideList)
+
+	// B5, B27: a BaselineOverride decides for the run, and the report says so.
+	override := scan()
+	override["BaselineOverride"] = `[{"OperatingSystem":"DEBIAN","RejectedPatches":["other"],"ApprovalRules":{"PatchRules":[]}}]`
+	got = (&runner{plane: p}).run(t.Context(), t, o, override)
+	require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
+	require.True(t, p.last(t).Override)
+	require.Empty(t, in(p.last(t), patch.StateMissing))
 }
 
 // B29: the baseline's own sources take the place of the machine's for the run, and nothing of them stays.

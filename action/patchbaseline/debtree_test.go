@@ -199,6 +199,7 @@ func world(t *testing.T) *debTree {
 		{name: "sec-imp", version: "1.0-1", section: "net", priority: "important"}, opt("sec-opt", "1.0-1"), {name: "main-req", version: "1.0-1", section: "admin", priority: "required"}, opt("both", "1.0-1"),
 		opt("main-newer", "1.0-1"), opt("epoch", "1:1.0-1"), opt("tilde", "1.0~rc1-1"), opt("uptodate", "2.0-1"), opt("local-only", "1.0-1"), opt("newer-local", "9.0-1"),
 		sec("held", "1.0-1"), sec("pinned", "1.0-1"), sec("needs-new", "1.0-1"), opt("oldname", "1.0-1"), {name: "extra-prio", version: "1.0-1", section: "misc", priority: "extra"}, sec("no-way", "1.0-1"), opt("user", "1.0-1"),
+		opt("eats", "1.0-1"),
 	}, []deb{
 		{name: "main-req", version: "1.1-1", section: "admin", priority: "required"}, opt("both", "1.1-1"), opt("main-newer", "1.2-1"), opt("epoch", "9.0-1"), opt("tilde", "1.0-1"), opt("uptodate", "2.0-1"),
 		opt("newer-local", "8.0-1"), {name: "sec-imp", version: "1.0-1", section: "net", priority: "important"}, opt("sec-opt", "1.0-1"),
@@ -207,6 +208,7 @@ func world(t *testing.T) *debTree {
 	}, []deb{
 		{name: "sec-imp", version: "1.0-1+deb12u1", section: "net", priority: "important"}, sec("sec-opt", "1.0-1+deb12u2"), sec("sec-opt", "1.0-1+deb12u1"), opt("both", "1.1-1"), opt("main-newer", "1.1-1"),
 		sec("held", "1.1-1"), sec("pinned", "1.1-1"), sec("needs-new", "1.1-1", "Depends: newdep"), sec("no-way", "1.1-1", "Depends: not-there"), opt("user", "1.1-1", "Depends: baddep"),
+		opt("eats", "1.1-1", "Conflicts: local-only"),
 	})
 	m.write("etc/apt/preferences.d/pin", "Package: pinned\nPin: version 1.0-1\nPin-Priority: 1001\n")
 	m.hold("held")

@@ -50,6 +50,7 @@ var rpmWorld = []rpmPackage{
 	{"noway", "1.0", "", true}, {"noway", "1.1", "Requires: not-there", false},
 	{"oldname", "1.0", "", true}, {"newname", "2.0", "Obsoletes: oldname < 2.0\nProvides: oldname = 2.0", false},
 	{"absent", "1.1", "", false},
+	{"needy", "1.0", "", true}, {"needy", "1.1", "Requires: some-capability", false}, {"helper", "1.0", "Provides: some-capability", false},
 }
 
 // rpmNotices are of rpmWorld: id, type, severity, date, package, version.
@@ -60,6 +61,7 @@ var rpmNotices = [][6]string{
 	{"FX-2024:0008", "security", "None", "2024-03-06 00:00:00", "theta", "1.0^git1"}, {"FX-2024:0009", "security", "Important", "2024-03-07 00:00:00", "newname", "2.0"},
 	{"FX-2024:0011", "security", "Critical", "2024-03-09 00:00:00", "user", "1.1"}, {"FX-2024:0012", "security", "Critical", "2024-03-10 00:00:00", "absent", "1.1"},
 	{"FX-2024:0013", "security", "Critical", "2024-03-11 00:00:00", "noway", "1.1"},
+	{"FX-2024:0014", "security", "Critical", "2024-03-11 00:00:00", "needy", "1.1"},
 }
 
 func put(t *testing.T, name, text string) {
@@ -188,7 +190,7 @@ func TestRPMTrees(t *testing.T) {
 		got := (&runner{plane: p}).run(t.Context(), t, o, scan())
 		require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
 		updates, obsoleting := checkUpdate(repo.dnfOracle(t, root, "check-update"))
-		require.Len(t, updates, 9)
+		require.Len(t, updates, 10)
 		want := append(slices.Clone(updates), obsoleting...)
 		sort.Strings(want)
 		require.Empty(t, cmp.Diff(want, in(p.last(t), patch.StateMissing)), "dnf check-update is -, ours is +")
@@ -209,7 +211,7 @@ func TestRPMTrees(t *testing.T) {
 		require.Equal(t, message.Failed, got.Status, got.out)
 		require.Contains(t, got.Reason, "noway.noarch")
 		require.Contains(t, got.out, "not-there")
-		require.Equal(t, []string{"alpha-1.2", "beta-1.1", "delta-1.0", "epsilon-1.0", "eta-2.0", "gamma-1.0", "lambda-1.1", "newname-2.0", "noway-1.0", "theta-1.0", "user-1.1"}, repo.installed(t, root),
+		require.Equal(t, []string{"alpha-1.2", "beta-1.1", "delta-1.0", "epsilon-1.0", "eta-2.0", "gamma-1.0", "helper-1.0", "lambda-1.1", "needy-1.1", "newname-2.0", "noway-1.0", "theta-1.0", "user-1.1"}, repo.installed(t, root),
 			"lambda came along, newname took the place of oldname, nothing else was touched")
 		require.Equal(t, []string{"noway 1.1-1.fx"}, in(p.last(t), patch.StateFailed))
 		(&runner{plane: p}).run(t.Context(), t, o, scan())
@@ -220,7 +222,7 @@ func TestRPMTrees(t *testing.T) {
 		root := dnfRoot(t)
 		o := &patchbaseline.Options{Root: root, Now: now, LockWait: 100 * time.Millisecond}
 		b := *patch.PredefinedDefault(patch.RedHat)
-		b.RejectedPatches, b.RejectedAction = []string{"lambda-1.1-*", "noway-*"}, patch.Block
+		b.RejectedPatches, b.RejectedAction = []string{"lambda-1.1-*", "noway-*", "helper-*"}, patch.Block
 		p := &plane{baseline: b}
 		release := hold(t, filepath.Join(root, "var/lib/rpm/.rpm.lock"))
 		got := (&runner{plane: p}).run(t.Context(), t, o, install(patch.NoReboot))
@@ -230,8 +232,9 @@ func TestRPMTrees(t *testing.T) {
 		got = (&runner{plane: p}).run(t.Context(), t, o, install(patch.NoReboot))
 		require.Contains(t, got.out, "rejected with BLOCK", "%s %s", got.Reason, got.err)
 		have := repo.installed(t, root)
-		require.Subset(t, have, []string{"user-1.0", "lambda-1.0", "alpha-1.2"})
-		require.Equal(t, []string{"user 1.1-1.fx"}, in(p.last(t), patch.StateFailed))
+		require.Subset(t, have, []string{"user-1.0", "lambda-1.0", "alpha-1.2", "needy-1.0"})
+		require.Equal(t, []string{"needy 1.1-1.fx", "user 1.1-1.fx"}, in(p.last(t), patch.StateFailed))
+		require.Contains(t, got.out, "it needs helper, which is rejected with BLOCK")
 	})
 
 	t.Run("dnf-sources", func(t *testing.T) {
@@ -242,7 +245,7 @@ func TestRPMTrees(t *testing.T) {
 		p := &plane{baseline: b}
 		got := (&runner{plane: p}).run(t.Context(), t, &patchbaseline.Options{Root: root, Now: now}, scan())
 		require.Equal(t, message.Success, got.Status, "%s %s", got.Reason, got.err)
-		require.Equal(t, []string{"alpha", "beta", "newname", "noway", "user"}, names(in(p.last(t), patch.StateMissing)))
+		require.Equal(t, []string{"alpha", "beta", "needy", "newname", "noway", "user"}, names(in(p.last(t), patch.StateMissing)))
 		require.NoDirExists(t, filepath.Join(root, "var/cache/dnf"))
 	})
 
@@ -282,6 +285,6 @@ func TestRPMTrees(t *testing.T) {
 		require.Equal(t, message.Failed, got.Status, got.out)
 		require.Equal(t, []string{"noway 1.1-1.fx"}, in(p.last(t), patch.StateFailed), "%s", got.out)
 		require.Contains(t, got.out, "not-there")
-		require.Equal(t, []string{"alpha-1.2", "beta-1.0", "delta-1.1", "epsilon-1.0", "eta-2.0", "gamma-1.0", "lambda-1.1", "noway-1.0", "oldname-1.0", "theta-1.0^git1", "user-1.1"}, repo.installed(t, root), "%s", got.out)
+		require.Equal(t, []string{"alpha-1.2", "beta-1.0", "delta-1.1", "epsilon-1.0", "eta-2.0", "gamma-1.0", "helper-1.0", "lambda-1.1", "needy-1.1", "noway-1.0", "oldname-1.0", "theta-1.0^git1", "user-1.1"}, repo.installed(t, root), "%s", got.out)
 	})
 }

@@ -320,9 +320,11 @@ func TestTracking(t *testing.T) {
 	require.Empty(t, pending("boot-2", a, dep))
 	require.Empty(t, pending("boot-1", patch.Installed{Name: "a", Arch: "all", Version: "3"}), "somebody else went on from there")
 
-	require.Equal(t, 2, tr.end([]patch.Installed{{Name: "a", Arch: "all", Version: "1"}}, []patch.Installed{a, older}, "boot-1"))
+	same := patch.Installed{Name: "same", Arch: "all", Version: "1", InstalledAt: at}
+	require.Equal(t, 2, tr.end([]patch.Installed{{Name: "a", Arch: "all", Version: "1"}, same}, []patch.Installed{a, older, same}, "boot-1"))
+	require.Nil(t, tr.Open)
 	require.NoError(t, tr.save(name))
-	require.Equal(t, []string{"a", "dep"}, pending("boot-1", a, older))
+	require.Equal(t, []string{"a", "dep"}, pending("boot-1", a, older, same))
 	tr.begin(nil, "boot-2", at)
 	require.Empty(t, tr.Packages)
 
