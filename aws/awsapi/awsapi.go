@@ -46,6 +46,7 @@ type operation struct {
 	in, out reflect.Type // the structures
 	option  reflect.Type // func(*Options)
 	stream  bool
+	exact   bool // the output describes itself
 }
 
 // New returns a caller over clients by the names of their services. What is no client of AWS's SDK is refused.
@@ -92,6 +93,7 @@ func newOperation(m reflect.Method) (o operation, ok bool) {
 		return o, false
 	}
 	o = operation{name: m.Name, method: m.Index, in: in.Elem(), out: out.Elem(), option: option}
+	o.exact = out.Implements(reflect.TypeFor[smithy.Serializable]())
 	if _, is := out.MethodByName("GetStream"); is {
 		o.stream = true
 	}
@@ -137,11 +139,10 @@ func (c *Caller) Call(ctx context.Context, name, op string, inputs map[string]an
 			}
 		}
 	}
-	_, exact := reflect.New(m.out).Interface().(smithy.Serializable)
 	option := reflect.MakeFunc(m.option, func(args []reflect.Value) []reflect.Value {
 		options := args[0].Elem()
 		set(options)
-		if f := options.FieldByName("APIOptions"); !exact && f.IsValid() && f.Type() == reflect.TypeFor[[]func(*middleware.Stack) error]() {
+		if f := options.FieldByName("APIOptions"); !m.exact && f.IsValid() && f.Type() == reflect.TypeFor[[]func(*middleware.Stack) error]() {
 			f.Set(reflect.Append(f, reflect.ValueOf(keys.add)))
 		}
 		return nil

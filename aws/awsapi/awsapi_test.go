@@ -219,6 +219,7 @@ func TestBadInputs(t *testing.T) {
 		{"no whole number", "ssm", "SendCommand", `{"DocumentName":"d","TimeoutSeconds":1.5}`, "TimeoutSeconds", fault.Validation},
 		{"no Boolean", "ssm", "GetParameter", `{"Name":"a","WithDecryption":"yes"}`, "WithDecryption must be true or false", fault.Validation},
 		{"no list", "ssm", "GetParameters", `{"Names":"a"}`, "Names must be a list", fault.Validation},
+		{"null in a list", "ssm", "GetParameters", `{"Names":["a",null]}`, "Names[1] must not be null", fault.Validation},
 		{"no map", "ssm", "SendCommand", `{"DocumentName":"d","Parameters":["a"]}`, "Parameters must be a map", fault.Validation},
 		{"no structure", "ssm", "SendCommand", `{"DocumentName":"d","Targets":["a"]}`, "Targets[0] must be a map of its members", fault.Validation},
 		{"no time", "ssm", "CreateActivation", `{"IamRole":"r","ExpirationDate":"tomorrow"}`, "ExpirationDate must be a time", fault.Validation},

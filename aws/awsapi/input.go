@@ -107,7 +107,11 @@ func (m types) fill(dst reflect.Value, v any, path string) error {
 		}
 		out := reflect.MakeSlice(t, len(list), len(list))
 		for i := range list {
-			if err := m.fill(out.Index(i), list[i], path+"["+strconv.Itoa(i)+"]"); err != nil {
+			place := path + "[" + strconv.Itoa(i) + "]"
+			if k := t.Elem().Kind(); list[i] == nil && k != reflect.Pointer && k != reflect.Slice && k != reflect.Map {
+				return at(place, "must not be null")
+			}
+			if err := m.fill(out.Index(i), list[i], place); err != nil {
 				return err
 			}
 		}
