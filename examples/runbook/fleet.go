@@ -15,10 +15,7 @@ import (
 
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/automation"
-	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/fault"
-	"github.com/fleetwright/fleetwright/message"
-	"github.com/fleetwright/fleetwright/target"
 )
 
 //go:embed runbooks/patch-web-node.yaml
@@ -102,78 +99,18 @@ func prepare(dir string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
 }
 
-// runCommand is aws:runCommand on the small fleet. The command has the step's token, so that a step which is repeated after a kill finds the command that it sent.
+// runCommand is aws:runCommand on the small fleet, which is opened after the service is made.
 func (d *desk) runCommand(ctx context.Context, c automation.Call) (any, error) {
-	req := command.SendRequest{ClientToken: c.Token, Comment: cut(c.Execution+" "+c.Step, 100), Parameters: map[string][]string{}}
-	req.DocumentName, _ = c.Inputs["DocumentName"].(string)
-	req.DocumentVersion, _ = c.Inputs["DocumentVersion"].(string)
-	req.InstanceIDs = list(c.Inputs["InstanceIds"])
-	if params, ok := c.Inputs["Parameters"].(map[string]any); ok {
-		for k, v := range params {
-			req.Parameters[k] = list(v)
-		}
-	}
-	targets, _ := c.Inputs["Targets"].([]any)
-	for _, it := range targets {
-		m, _ := it.(map[string]any)
-		k, _ := m["Key"].(string)
-		req.Targets = append(req.Targets, target.Target{Key: k, Values: list(m["Values"])})
-	}
-	sent, err := d.fleet.Commands.Send(ctx, req)
+	return fleetwright.CommandRunner(d.fleet.Commands, d.wanted).Run(ctx, c)
+}
+
+// wanted reports whether a step still waits for its command: when this program ends, the command is let run, and found again by who goes on with the execution.
+func (d *desk) wanted(ctx context.Context, c automation.Call) bool {
+	x, _, err := d.Get(as(ctx, ""), c.Execution)
 	if err != nil {
-		return nil, err
+		return true
 	}
-	if sent, err = d.fleet.Commands.Wait(ctx, sent.ID); err != nil {
-		if ctx.Err() != nil { // the step's time is over, or it was cancelled
-			d.fleet.Commands.Cancel(context.WithoutCancel(ctx), sent.ID) //nolint:errcheck // it may have ended
-		}
-		return nil, err
-	}
-	results, _, err := d.fleet.Commands.Invocations(ctx, command.ListRequest{Command: sent.ID})
-	if err != nil {
-		return nil, err
-	}
-	var lines []string
-	code := 0
-	for i := range results {
-		if line := text(results[i].Steps); line != "" {
-			lines = append(lines, line)
-		}
-		code = max(code, results[i].ExitCode)
-	}
-	out := map[string]any{"CommandId": sent.ID, "Status": string(sent.Status), "ResponseCode": int64(code), "Output": strings.Join(lines, "\n")}
-	if sent.Status == message.Success {
-		return out, nil
-	}
-	why := fmt.Sprintf("the command ended %s: %s", sent.StatusDetails, command.Line(steps(results)))
-	for i := range results {
-		if results[i].Detail == message.DetailInterrupted {
-			why = fmt.Sprintf("the command was cut off on %s: nobody knows how far it came", results[i].Name)
-		}
-	}
-	return out, &automation.CallError{Failure: automation.Failure{Stage: automation.Invocation, Type: automation.ActionFailure, Message: why, Details: map[string][]string{"CommandId": {sent.ID}}}}
-}
-
-func list(v any) []string {
-	if v == nil {
-		return nil
-	}
-	return automation.Strings(v)
-}
-
-func steps(results []command.Result) (out []message.StepReport) {
-	for i := range results {
-		out = append(out, results[i].Steps...)
-	}
-	return out
-}
-
-// text is what steps wrote.
-func text(steps []message.StepReport) string {
-	var b strings.Builder
-	for i := range steps {
-		b.WriteString(steps[i].Stdout.Head)
-		b.WriteString(steps[i].Stderr.Head)
-	}
-	return strings.TrimSpace(b.String())
+	return slices.ContainsFunc(x.Steps, func(s automation.Step) bool {
+		return s.ID == c.StepID && s.Status == automation.InProgress && s.Attempt == c.Attempt && !x.Status.Done()
+	})
 }

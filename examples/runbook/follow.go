@@ -146,6 +146,9 @@ func (pr *progress) line(at time.Time, s *automation.Step, st automation.Status,
 		} else {
 			text = strings.Repeat(" ", 10)
 		}
+		if s.Failure != nil {
+			message = why(s.Failure)
+		}
 		if message != "" {
 			text += cut(message, 120)
 		} else if len(s.Decisions) > 0 {
@@ -159,6 +162,17 @@ func (pr *progress) line(at time.Time, s *automation.Step, st automation.Status,
 		text = "          until " + s.Until.Local().Format("15:04:05")
 	}
 	fmt.Fprintln(pr.a.stdout, strings.TrimRight(fmt.Sprintf("%8.2fs  %-*s  %-*s  %-11s%s", max(at.Sub(pr.began), 0).Seconds(), pr.width, cut(name, 32), pr.action, s.Action, word, text), " "))
+}
+
+// why is a failure with what a command wrote, or why it was not run.
+func why(f *automation.Failure) string {
+	text := f.Message
+	for _, k := range []string{"Reason", "Output", "Child"} {
+		if v := strings.TrimSpace(strings.Join(f.Details[k], " ")); v != "" {
+			return text + ": " + v
+		}
+	}
+	return text
 }
 
 // decided says who decided what.
@@ -215,10 +229,7 @@ func (a *app) ended(x *automation.Execution) error {
 		if s := x.Failure.Details["StepName"]; len(s) > 0 {
 			where = " in step " + fault.Clean(s[0])
 		}
-		fmt.Fprintf(a.stdout, "  %s%s: %s\n", x.Failure.Stage, where, cut(x.Failure.Message, 400))
-		for _, child := range x.Failure.Details["Child"] {
-			fmt.Fprintf(a.stdout, "  of its child: %s\n", cut(child, 400))
-		}
+		fmt.Fprintf(a.stdout, "  %s%s: %s\n", x.Failure.Stage, where, cut(why(x.Failure), 400))
 	}
 	return errNot
 }

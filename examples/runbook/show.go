@@ -166,7 +166,7 @@ func (a *app) list(ctx context.Context, p *parsed) error {
 					cells[4] = x.Steps[x.Current].Name
 				}
 				if x.Failure != nil {
-					cells[6] = cut(x.Failure.Message, 60)
+					cells[6] = cut(why(x.Failure), 60)
 				}
 				if x.Status.Done() {
 					cells[5] = x.End.Sub(x.Created).Round(10 * time.Millisecond).String()
@@ -263,7 +263,7 @@ func event(e *automation.Event, x *automation.Execution) string {
 	case e.Begin:
 		return "begins"
 	case e.Result != nil && e.Result.Failure != nil:
-		return fmt.Sprintf("%s, attempt %d: %s", name(e.Result.StepID), e.Result.Attempt, cut(e.Result.Failure.Message, 80))
+		return fmt.Sprintf("%s, attempt %d: %s", name(e.Result.StepID), e.Result.Attempt, cut(why(e.Result.Failure), 120))
 	case e.Result != nil:
 		return fmt.Sprintf("%s answers %s", name(e.Result.StepID), brief(e.Result.Output))
 	case e.Resolved != nil:
