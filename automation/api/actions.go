@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fleetwright/fleetwright/automation"
+	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
 )
 
@@ -43,11 +44,19 @@ func Actions(caller Caller, o *Options) map[string]automation.Action {
 	}
 	out := map[string]automation.Action{}
 	add := func(name string, repeat bool, run func(context.Context, *call) (any, error)) {
+		spec := document.Builtin().Get(name)
 		out[name] = automation.Action{Repeat: repeat, Run: func(ctx context.Context, c automation.Call) (any, error) {
 			if a.caller == nil {
 				return nil, fault.New("api.Actions", fault.Validation, "this control plane was given nothing that calls services")
 			}
-			return run(context.WithValue(ctx, callKey{}, c), &call{Call: c, in: c.Inputs})
+			in := make(map[string]any, len(c.Inputs))
+			for k, v := range c.Inputs {
+				if known := spec.Input(k); known != nil {
+					k = known.Name
+				}
+				in[k] = v
+			}
+			return run(context.WithValue(ctx, callKey{}, c), &call{Call: c, in: in})
 		}}
 	}
 	add("aws:executeAwsApi", false, a.execute)
@@ -70,7 +79,7 @@ func Actions(caller Caller, o *Options) map[string]automation.Action {
 // call is a call of an action.
 type call struct {
 	automation.Call
-	in map[string]any
+	in map[string]any // the inputs; those that the action has, under their names in the table of package document
 }
 
 // execute calls the operation that the inputs name with all other inputs. What a step looks for in the answer (PropertySelector, DesiredValues), and when it looks

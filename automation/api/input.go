@@ -9,18 +9,8 @@ import (
 	"github.com/fleetwright/fleetwright/automation"
 )
 
-// value returns an input by its name; case does not matter.
-func (c *call) value(name string) any {
-	if v, ok := c.in[name]; ok {
-		return v
-	}
-	for k, v := range c.in {
-		if strings.EqualFold(k, name) {
-			return v
-		}
-	}
-	return nil
-}
+// value returns an input by its name.
+func (c *call) value(name string) any { return c.in[name] }
 
 // text returns an input as text, "" when it is missing.
 func (c *call) text(name string) string { return textOf(c.value(name)) }

@@ -187,21 +187,19 @@ func (a *actions) runInstances(ctx context.Context, c *call) (any, error) {
 		if v == nil || v == "" {
 			continue // an input that a parameter left empty
 		}
-		switch strings.ToLower(name) {
-		case "mininstancecount", "maxinstancecount":
-		case "mincount":
-			in["MinCount"] = v
-		case "maxcount":
-			in["MaxCount"] = v
-		case "clienttoken":
+		switch name {
+		case "MinInstanceCount", "MaxInstanceCount":
+		case "MinCount", "MaxCount", "UserData":
+			in[name] = v
+		case "ClientToken":
 			in["ClientToken"] = v
-		case "iaminstanceprofilename":
+		case "IamInstanceProfileName":
 			profile["Name"] = v
-		case "iaminstanceprofilearn":
+		case "IamInstanceProfileArn":
 			profile["Arn"] = v
-		case "ramdiskid":
+		case "RamDiskId":
 			in["RamdiskId"] = v
-		case "monitoring":
+		case "Monitoring":
 			if _, is := parsed(v).(map[string]any); is {
 				in["Monitoring"] = parsed(v)
 				continue
@@ -211,13 +209,10 @@ func (a *actions) runInstances(ctx context.Context, c *call) (any, error) {
 				return nil, err
 			}
 			in["Monitoring"] = map[string]any{"Enabled": on}
-		case "securitygroupids", "securitygroups":
+		case "SecurityGroupIds", "SecurityGroups":
 			in[name] = c.list(name)
 		default:
 			in[name] = parsed(v)
-			if s, is := v.(string); is && strings.EqualFold(name, "UserData") {
-				in[name] = s
-			}
 		}
 	}
 	if len(profile) > 0 {

@@ -174,7 +174,7 @@ func TestExecuteAwsAPI(t *testing.T) {
 				require.True(t, ok)
 				require.Equal(t, "arn:aws:iam::123456789012:role/runbooks", c.Role)
 			}},
-		{name: "camel case", in: `{"Service":"EC2","Api":"describeInstances"}`, says: []said{{op: "ec2:DescribeInstances"}}, want: `{}`},
+		{name: "camel case", in: `{"service":"EC2","api":"describeInstances"}`, says: []said{{op: "ec2:DescribeInstances"}}, want: `{}`},
 		{name: "as in Python", in: `{"Service":" ec2 ","Api":"describe_instance_status"}`, says: []said{{op: "ec2:DescribeInstanceStatus"}}, want: `{}`},
 		{name: "no service", in: `{"Service":"","Api":"X"}`, fails: "Service and Api", stage: automation.InputValidation, typ: automation.VerificationFailure},
 		{name: "no operation", in: `{"Service":"ec2"}`, fails: "Service and Api", stage: automation.InputValidation, typ: automation.VerificationFailure},
