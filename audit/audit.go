@@ -111,6 +111,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	queue   []Entry
+	queued  int // how long the queue was, the last time that it grew
 	dropped int // entries that found no room while the store took none
 }
 
@@ -183,7 +184,11 @@ func (l *Log) Read(ctx context.Context, e Entry) error {
 	}
 	e = l.fill(ctx, e)
 	l.mu.Lock()
+	if l.queue == nil {
+		l.queue = make([]Entry, 0, min(l.cfg.Buffer, 2*l.queued+8))
+	}
 	l.queue = append(l.queue, e)
+	l.queued = len(l.queue)
 	full := len(l.queue) >= l.cfg.Buffer
 	l.mu.Unlock()
 	if !full {

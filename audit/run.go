@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
@@ -45,7 +46,9 @@ func (l *Log) Flush(ctx context.Context) error {
 	for {
 		l.mu.Lock()
 		batch := l.queue[:min(len(l.queue), batchOf(l.queue))]
-		l.queue = l.queue[len(batch):]
+		if l.queue = l.queue[len(batch):]; len(l.queue) == 0 {
+			l.queue = nil // the batch is the array's last user
+		}
 		dropped := l.dropped
 		l.dropped = 0
 		l.mu.Unlock()
@@ -86,6 +89,9 @@ func batchOf(q []Entry) int {
 func (l *Log) write(ctx context.Context, batch []Entry, dropped int) error {
 	byTenant := map[string][]Entry{}
 	var order []string
+	if first := batch[0].Tenant; !slices.ContainsFunc(batch, func(e Entry) bool { return e.Tenant != first }) {
+		byTenant[first], order, batch = batch, []string{first}, nil
+	}
 	for _, e := range batch {
 		if byTenant[e.Tenant] == nil {
 			order = append(order, e.Tenant)
