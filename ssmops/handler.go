@@ -3,6 +3,7 @@ package ssmops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -109,7 +110,7 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(v)
 		}
-		h.api.log.Error("a handler panicked", "request", id, "panic", v, "stack", string(debug.Stack()))
+		h.api.log.Error("a handler panicked", "request", id, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 		if w.begun {
 			panic(http.ErrAbortHandler)
 		}
