@@ -235,7 +235,7 @@ func (c *cloud) cloudformation(op string, in map[string]any) (map[string]any, er
 		params, _ := in["Parameters"].([]any)
 		for _, p := range params { // the functions of the documents' own stacks
 			m := p.(map[string]any)
-			if m["ParameterKey"] == "LambdaName" && c.functions["*"] != nil {
+			if strings.HasSuffix(m["ParameterKey"].(string), "LambdaName") && c.functions["*"] != nil {
 				c.functions[m["ParameterValue"].(string)] = c.functions["*"]
 			}
 		}
@@ -260,6 +260,9 @@ func (c *cloud) cloudformation(op string, in map[string]any) (map[string]any, er
 
 func (c *cloud) rds(op string, in map[string]any) (map[string]any, error) {
 	id := str(in, "DBInstanceIdentifier")
+	if f, ok := in["Filters"].([]any); ok { // by the resource's id, which is here the name with a prefix
+		id = strings.ToLower(f[0].(map[string]any)["Values"].([]any)[0].(string))
+	}
 	x := c.dbs[id]
 	if x == nil {
 		return nil, no("DBInstanceNotFound", "DBInstance "+id+" not found.")
@@ -267,6 +270,10 @@ func (c *cloud) rds(op string, in map[string]any) (map[string]any, error) {
 	moves := map[string][3]string{"StopDBInstance": {"available", "stopping", "stopped"}, "StartDBInstance": {"stopped", "starting", "available"}, "RebootDBInstance": {"available", "rebooting", "available"}}
 	if op == "DescribeDBInstances" {
 		return map[string]any{"DBInstances": []any{map[string]any{"DBInstanceIdentifier": id, "DBInstanceStatus": x.now()}}}, nil
+	}
+	if op == "DeleteDBInstance" {
+		x.becomes("deleting", 5*time.Minute, "deleted")
+		return map[string]any{"DBInstance": map[string]any{"DBInstanceStatus": "deleting"}}, nil
 	}
 	m, ok := moves[op]
 	switch {
@@ -277,6 +284,54 @@ func (c *cloud) rds(op string, in map[string]any) (map[string]any, error) {
 	}
 	x.becomes(m[1], 3*time.Minute, m[2])
 	return map[string]any{"DBInstance": map[string]any{"DBInstanceStatus": m[1]}}, nil
+}
+
+// notebook is a service of one thing, as SageMaker has notebooks.
+func (c *cloud) notebook() *thing {
+	x := &thing{state: "InService", more: map[string]any{"RootAccess": "Enabled"}}
+	move := func(from, first, then string) func(map[string]any) (map[string]any, error) {
+		return func(in map[string]any) (map[string]any, error) {
+			if x.now() != from {
+				return nil, no("ValidationException", "Status ("+x.now()+") not in ("+from+")")
+			}
+			if root, ok := in["RootAccess"]; ok {
+				x.more["RootAccess"] = root
+			}
+			x.becomes(first, 4*time.Minute, then)
+			return map[string]any{}, nil
+		}
+	}
+	c.other["sagemaker:StopNotebookInstance"] = move("InService", "Stopping", "Stopped")
+	c.other["sagemaker:UpdateNotebookInstance"] = move("Stopped", "Updating", "Stopped")
+	c.other["sagemaker:StartNotebookInstance"] = move("Stopped", "Pending", "InService")
+	c.other["sagemaker:DescribeNotebookInstance"] = func(map[string]any) (map[string]any, error) {
+		return map[string]any{"NotebookInstanceStatus": x.now(), "RootAccess": x.more["RootAccess"]}, nil
+	}
+	return x
+}
+
+// gateway is a VPN gateway that is attached to a VPC.
+func (c *cloud) gateway(id string) *thing {
+	x, vpc := &thing{state: "available"}, &thing{}
+	vpc.becomes("attaching", 2*time.Minute, "attached")
+	c.other["ec2:DescribeVpnGateways"] = func(map[string]any) (map[string]any, error) {
+		return map[string]any{"VpnGateways": []any{map[string]any{"VpnGatewayId": id, "State": x.now(), "VpcAttachments": []any{map[string]any{"VpcId": "vpc-1", "State": vpc.now()}}}}}, nil
+	}
+	c.other["ec2:DetachVpnGateway"] = func(in map[string]any) (map[string]any, error) {
+		if vpc.now() != "attached" || in["VpcId"] != "vpc-1" {
+			return nil, no("InvalidVpnGatewayAttachment.NotFound", "")
+		}
+		vpc.becomes("detaching", 3*time.Minute, "detached")
+		return map[string]any{}, nil
+	}
+	c.other["ec2:DeleteVpnGateway"] = func(map[string]any) (map[string]any, error) {
+		if vpc.now() != "detached" {
+			return nil, no("IncorrectState", "")
+		}
+		x.becomes("deleting", time.Minute, "deleted")
+		return map[string]any{}, nil
+	}
+	return x
 }
 
 // times is how often an operation was called.

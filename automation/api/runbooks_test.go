@@ -197,6 +197,36 @@ func TestRealRunbooks(t *testing.T) {
 				require.Empty(t, c.images)
 				require.Empty(t, c.snapshots)
 			}},
+		{runbook: "AWS-StopEC2InstanceWithApproval", params: map[string][]string{"InstanceId": {"i-1"}, "Approvers": {"ann"}, "SNSTopicArn": {"arn:aws:sns:eu-west-1:123456789012:AutomationApprovals"}}, cloud: func(c *cloud) { c.instance("i-1", "running") }, status: automation.Success,
+			steps: "approve=Success stopInstances=Success", order: "ec2:StopInstances"},
+		{runbook: "AWS-DeleteCloudFormationStackWithApproval", params: map[string][]string{"StackNameOrId": {"s"}, "Approvers": {"ann"}, "SNSTopicArn": {"arn:aws:sns:eu-west-1:123456789012:AutomationApprovals"}}, status: automation.Success,
+			steps: "approve=Success deleteCloudFormationStack=Success", check: func(t *testing.T, c *cloud, x *automation.Execution) {
+				require.Equal(t, "DELETE_COMPLETE", x.Steps[1].Outputs["StackStatus"])
+			}},
+		{runbook: "AWS-SetupInventory", params: map[string][]string{"InstanceIds": {"i-1"}}, cloud: func(c *cloud) {
+			c.functions["*"] = func(payload string) string {
+				var in map[string]any
+				if json.Unmarshal([]byte(payload), &in) != nil {
+					return `"the payload is no JSON"`
+				}
+				if setup, ok := in["Setup"]; ok {
+					b, _ := json.Marshal(setup) //nolint:errcheck // it was JSON
+					return string(b)
+				}
+				return `{"InstanceIds":"` + str(in, "InstanceIds") + `","AssociationId":"a"}`
+			}
+		}, status: automation.Success, steps: "createDocumentStack=Success setupInventory=Success SleepToCompleteAssociation=Success verifyInventory=Success deleteCloudFormationTemplate=Success",
+			order: "cloudformation:CreateStack lambda:Invoke lambda:Invoke cloudformation:DeleteStack", least: 6 * time.Minute, most: 10 * time.Minute, check: func(t *testing.T, c *cloud, x *automation.Execution) {
+				require.JSONEq(t, `{"AssociationId":"a","InstanceIds":"i-1"}`, x.Steps[3].Outputs["Payload"].(string))
+			}},
+		{runbook: "AWSConfigRemediation-DetachAndDeleteVirtualPrivateGateway", params: map[string][]string{"AutomationAssumeRole": {role}, "VpnGatewayId": {"vgw-1"}}, cloud: func(c *cloud) { c.gateway("vgw-1") }, status: automation.Success,
+			steps: "WaitUntilVPNGatewayIsAvailable=Success GetVPNGatewayDetails=Success BranchOnVpcAttachmentStatus=Success WaitUntilAttachedState=Success DetachVPNGateway=Success WaitUntilDetachedState=Success DeleteVPNGateway=Success VerifyVPNGatewayDeletion=Success",
+			order: "ec2:DetachVpnGateway ec2:DeleteVpnGateway", least: 6 * time.Minute, most: 12 * time.Minute},
+		{runbook: "AWS-DisableSageMakerNotebookRootAccess", params: map[string][]string{"NotebookInstanceName": {"nb"}}, cloud: func(c *cloud) { c.notebook() }, status: automation.Success,
+			steps: "VerifyNotebookInstanceStatus=Success CheckNotebookStatus=Success StopOrUpdateNotebookStatus=Success StopNotebookInstance=Success WaitForInstanceToStop=Success UpdateNotebookInstance=Success WaitForNotebookUpdate=Success ChooseInstanceStart=Success StartNotebookInstance=Success VerifyNotebookInstanceRootAccess=Success",
+			order: "sagemaker:StopNotebookInstance sagemaker:UpdateNotebookInstance sagemaker:StartNotebookInstance", least: 8 * time.Minute, most: 12 * time.Minute},
+		{runbook: "AWSConfigRemediation-DeleteRDSInstance", params: map[string][]string{"AutomationAssumeRole": {role}, "DbiResourceId": {"db-ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, "SkipFinalSnapshot": {"true"}}, cloud: func(c *cloud) { c.dbs["db-abcdefghijklmnopqrstuvwxyz"] = &thing{state: "available"} }, status: automation.Success,
+			steps: "GetDBInstanceIdentifier=Success DBInstanceCreateSnapshotCheck=Success DeleteDBInstanceWithoutSnapShot=Success VerifyDBInstanceState=Success", order: "rds:DeleteDBInstance"},
 		{runbook: "AWSConfigRemediation-EnableKeyRotation", params: map[string][]string{"AutomationAssumeRole": {role}, "KeyId": {"k-1"}}, cloud: func(c *cloud) {
 			on := false
 			c.other["kms:EnableKeyRotation"] = func(map[string]any) (map[string]any, error) { on = true; return map[string]any{}, nil }
