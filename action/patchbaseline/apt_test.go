@@ -206,6 +206,7 @@ func TestWhatAnInterruptedInstallBrought(t *testing.T) {
 	r := &runner{plane: p, spawner: action.SpawnerFunc(func(ctx context.Context, pr *action.Process) (action.Exit, error) {
 		if _, file := pr.Stdout.(*os.File); file { // the transaction: it happens, and nobody hears of it
 			lasting = true
+			require.Equal(t, "1.0", m.installed()["tool"], "nothing is installed outside of the transaction that is protected")
 			require.False(t, slices.ContainsFunc(pr.Env, func(kv string) bool { return strings.HasPrefix(kv, action.MarkerVar+"=") }), "an agent that starts anew does not stop it")
 			if _, err := (action.System{}).Spawn(ctx, pr); err != nil {
 				return action.Exit{}, err

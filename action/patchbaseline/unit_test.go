@@ -226,9 +226,11 @@ func TestWindowsUpdates(t *testing.T) {
 // Lists come from https with a server that is known, and within bounds; nothing of the location is told when it fails.
 func TestLocations(t *testing.T) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/list", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "patches: []") })                //nolint:errcheck // a test
-	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", 5<<20)) })   //nolint:errcheck // a test
-	mux.HandleFunc("/away", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.org/", 302) }) // not https
+	mux.HandleFunc("/list", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "patches: []") })              //nolint:errcheck // a test
+	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", 5<<20)) }) //nolint:errcheck // a test
+	open := httptest.NewServer(mux)
+	defer open.Close()
+	mux.HandleFunc("/away", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, open.URL+"/list", http.StatusFound) })
 	srv := httptest.NewTLSServer(mux)
 	defer srv.Close()
 	a := New(&Options{Transport: srv.Client().Transport, Open: func(_ context.Context, location string) (io.ReadCloser, error) {
@@ -240,7 +242,7 @@ func TestLocations(t *testing.T) {
 	b, err = a.fetch(t.Context(), "x", "s3://bucket/list.yaml")
 	require.NoError(t, err)
 	require.Equal(t, "s3://bucket/list.yaml", string(b))
-	for _, location := range []string{srv.URL + "/none?sig=geheim", srv.URL + "/long?sig=geheim", srv.URL + "/away?sig=geheim", "http://example.org/list?sig=geheim", "https://user:geheim@example.org/list", "file:///geheim", "geheim", "https://"} {
+	for _, location := range []string{srv.URL + "/none?sig=geheim", srv.URL + "/long?sig=geheim", srv.URL + "/away?sig=geheim", "http://example.org/list?sig=geheim", strings.Replace(srv.URL, "https://", "https://user:geheim@", 1) + "/list", open.URL + "/list?sig=geheim", "file:///geheim", "geheim", "https://"} {
 		_, err := a.fetch(t.Context(), "x", location)
 		require.Equal(t, fault.InvalidParameters, fault.CodeOf(err), location)
 		require.NotContains(t, err.Error(), "geheim", location)
