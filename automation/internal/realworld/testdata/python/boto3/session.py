@@ -1,0 +1,1 @@
+from boto3 import Session  # noqa: F401
