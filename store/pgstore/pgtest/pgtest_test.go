@@ -47,8 +47,8 @@ func TestServerSurvivesItsFaults(t *testing.T) {
 }
 
 func TestNamesOfDatabasesArePlain(t *testing.T) {
-	srv := pgtest.Start(t)
+	var srv pgtest.Server // no name gets as far as a server
 	for _, name := range []string{"", "A", "x y", `x"; drop database postgres; --`} {
-		require.Error(t, srv.Create(t.Context(), name), "%q", name)
+		require.ErrorContains(t, srv.Create(t.Context(), name), "plain name", "%q", name)
 	}
 }
