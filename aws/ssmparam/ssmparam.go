@@ -157,7 +157,7 @@ func (s *Store) GetParameters(ctx context.Context, req parameter.GetParametersRe
 		if err != nil {
 			return parameter.GetParametersResult{}, err
 		}
-		return parameter.GetParametersResult{Parameters: fromParameters(out.Parameters, req.WithDecryption), InvalidParameters: some(out.InvalidParameters)}, nil
+		return parameter.GetParametersResult{Parameters: sorted(fromParameters(out.Parameters, req.WithDecryption)), InvalidParameters: some(out.InvalidParameters)}, nil
 	})
 }
 
