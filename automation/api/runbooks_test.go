@@ -271,30 +271,46 @@ func TestRealRunbooks(t *testing.T) {
 	}
 }
 
-// A control plane that ends while a stack is made loses nothing: the other asks for the same stack with the same token and waits on. What cannot be asked for twice is
+// shelf is documents of the tests' own.
+type shelf map[string]string
+
+func (s shelf) Fetch(_ context.Context, _, name, _ string) ([]byte, string, string, string, error) {
+	text, ok := s[name]
+	if !ok {
+		return nil, "", "", "", fault.New("shelf", fault.InvalidDocument, "no document %s", name)
+	}
+	return []byte(text), "", "1", "", nil
+}
+
+// single is a runbook of one step.
+func single(action, inputs string) string {
+	return `{"schemaVersion":"0.3","mainSteps":[{"name":"only","action":"` + action + `","inputs":` + inputs + `}]}`
+}
+
+// A control plane that ends while something is made loses nothing: the other asks for the same with the same token and waits on. What cannot be asked for twice is
 // Interrupted.
 func TestCrash(t *testing.T) {
-	docs := openCorpus(t)
 	for _, row := range []struct {
-		runbook string
-		params  map[string][]string
-		first   string
-		status  automation.Status
-		again   int // how often the first call was made
+		action, inputs, first string
+		status                automation.Status
+		again                 int // how often the first call was made
 	}{
-		{"AWS-DeleteCloudFormationStack", map[string][]string{"StackNameOrId": {"s"}}, "cloudformation:DeleteStack", automation.Success, 2},
-		{"AWSMigration-CreateLoadBalanceAutoScaleGroup", map[string][]string{"InstanceId": {"i-0123456789abcdef0"}, "VpcId": {"vpc-01234567"}, "SubnetA": {"subnet-01234567"}, "SubnetB": {"subnet-89abcdef"}, "KeyName": {"k"}, "HealthCheckPath": {"/ok"}}, "cloudformation:CreateStack", automation.Success, 2},
-		{"AWS-RestartEC2Instance", map[string][]string{"InstanceId": {"i-0123456789abcdef0"}}, "ec2:StopInstances", automation.Success, 2},
-		{"AWS-StartEC2Instance", map[string][]string{"InstanceId": {"i-2"}}, "ec2:StartInstances", automation.Success, 2},
-		{"AWS-CreateImage", map[string][]string{"InstanceId": {"i-0123456789abcdef0"}}, "ec2:CreateImage", automation.Failed, 1},
+		{"aws:createStack", `{"StackName":"new","TemplateBody":"{}"}`, "cloudformation:CreateStack", automation.Success, 2},
+		{"aws:deleteStack", `{"StackName":"s"}`, "cloudformation:DeleteStack", automation.Success, 2},
+		{"aws:changeInstanceState", `{"InstanceIds":["i-1"],"DesiredState":"stopped"}`, "ec2:StopInstances", automation.Success, 2},
+		{"aws:changeInstanceState", `{"InstanceIds":["i-2"],"DesiredState":"running"}`, "ec2:StartInstances", automation.Success, 2},
+		{"aws:waitForAwsResourceProperty", `{"Service":"ec2","Api":"DescribeImages","ImageIds":["ami-1"],"PropertySelector":"$.Images[0].State","DesiredValues":["available"]}`, "ec2:DescribeImages", automation.Success, 5},
+		{"aws:createImage", `{"InstanceId":"i-1","ImageName":"n"}`, "ec2:CreateImage", automation.Failed, 1},
 	} {
-		t.Run(row.runbook, func(t *testing.T) {
+		t.Run(row.action, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCloud().instance("i-0123456789abcdef0", "running").instance("i-2", "stopped")
+				c := newCloud().instance("i-1", "running").instance("i-2", "stopped")
 				c.stacks["s"] = &thing{state: "CREATE_COMPLETE"}
-				st := memstore.New()
+				c.images["ami-1"] = &thing{}
+				c.images["ami-1"].becomes("pending", 50*time.Second, "available")
+				st, docs := memstore.New(), shelf{"d": single(row.action, row.inputs)}
 				s, end := plane(t, st, docs, "one", c)
-				id, err := s.Start(ann, automation.Request{DocumentName: row.runbook, Parameters: row.params})
+				id, err := s.Start(ann, automation.Request{DocumentName: "d"})
 				require.NoError(t, err)
 				for c.mu.Lock(); c.times(row.first) == 0; c.mu.Lock() {
 					c.mu.Unlock()
@@ -318,13 +334,12 @@ func TestCrash(t *testing.T) {
 
 // Who stops an execution ends the looking; the world stays as it is.
 func TestStop(t *testing.T) {
-	docs := openCorpus(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud().instance("i-1", "running")
 		c.stuck["i-1"] = true
-		s, end := plane(t, memstore.New(), docs, "one", c)
+		s, end := plane(t, memstore.New(), shelf{"d": single("aws:changeInstanceState", `{"InstanceIds":["i-1"],"DesiredState":"stopped"}`)}, "one", c)
 		defer end()
-		id, err := s.Start(ann, automation.Request{DocumentName: "AWS-StopEC2Instance", Parameters: map[string][]string{"InstanceId": {"i-1"}}})
+		id, err := s.Start(ann, automation.Request{DocumentName: "d"})
 		require.NoError(t, err)
 		time.Sleep(10 * time.Minute)
 		require.NoError(t, s.Stop(ann, id, automation.Cancel))
