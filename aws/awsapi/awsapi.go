@@ -133,11 +133,11 @@ func (c *Caller) Call(ctx context.Context, name, op string, inputs map[string]an
 		if err != nil {
 			return nil, failed(ctx, at, err)
 		}
-		set = func(options reflect.Value) {
-			if f := options.FieldByName("Credentials"); f.IsValid() && f.CanSet() && reflect.TypeOf(p).AssignableTo(f.Type()) {
-				f.Set(reflect.ValueOf(p))
-			}
+		f, has := m.option.In(0).Elem().FieldByName("Credentials")
+		if p == nil || !has || !reflect.TypeOf(p).AssignableTo(f.Type) { // never with what the program itself may do
+			return nil, fault.New(at, fault.AccessDenied, "there are no credentials for role %q, or the client takes none", clip(call.Role))
 		}
+		set = func(options reflect.Value) { options.FieldByIndex(f.Index).Set(reflect.ValueOf(p)) }
 	}
 	option := reflect.MakeFunc(m.option, func(args []reflect.Value) []reflect.Value {
 		options := args[0].Elem()

@@ -316,6 +316,9 @@ func TestRoles(t *testing.T) {
 	err := as(t, caller(t, s, nil), role, "x1")
 	require.ErrorAs(t, err, &f)
 	require.Equal(t, automation.PermissionFailure, f.Failure.Type, "it must not fall back to what the program may do")
+	err = as(t, caller(t, s, &awsapi.Options{Credentials: func(context.Context, string, automation.Call) (aws.CredentialsProvider, error) { return nil, nil }}), role, "x1")
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, automation.PermissionFailure, f.Failure.Type)
 	require.Empty(t, s.got)
 
 	c := caller(t, s, &awsapi.Options{Credentials: awsapi.AssumeRole(sts.NewFromConfig(s.config("host")))})
