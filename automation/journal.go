@@ -189,7 +189,9 @@ func (s *Service) load(ctx context.Context, tenant, id string) (*live, error) {
 		before := ""
 		if h.Snap > 0 {
 			at, err := s.logs.Get(ctx, r, logKey(tenant, id).Uint(h.Snap))
-			if err != nil {
+			if errors.Is(err, store.ErrNotFound) {
+				return fault.New(op, fault.DataCorrupt, "the history of execution %s is not complete", id)
+			} else if err != nil {
 				return err
 			}
 			before = at.Hash

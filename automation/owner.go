@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -179,11 +180,7 @@ func (o *owner) round(ctx context.Context) error {
 		}
 		o.mail = false
 	}
-	o.mu.Lock()
-	jobs := o.queue
-	o.queue = nil
-	o.mu.Unlock()
-	if err := o.apply(ctx, jobs); err != nil {
+	if err := o.apply(ctx, o.take()); err != nil {
 		return err
 	}
 	now := o.s.cfg.Now()
@@ -194,7 +191,7 @@ func (o *owner) round(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(late, func(a, b name) int { return o.due[a].Compare(o.due[b]) })
-	jobs = nil
+	var jobs []job
 	for _, n := range late {
 		jobs = append(jobs, job{name: n})
 	}
@@ -202,6 +199,22 @@ func (o *owner) round(ctx context.Context) error {
 		return err
 	}
 	return o.admit(ctx)
+}
+
+// take takes what was pushed. Answers that are about to come are let come first, without waiting for any: they share the commit then.
+func (o *owner) take() []job {
+	for n := -1; ; {
+		o.mu.Lock()
+		if len(o.queue) == n || n >= mostChanges {
+			jobs := o.queue
+			o.queue = nil
+			o.mu.Unlock()
+			return jobs
+		}
+		n = len(o.queue)
+		o.mu.Unlock()
+		runtime.Gosched()
+	}
 }
 
 // nap is how long there is nothing to do.
@@ -344,6 +357,9 @@ func (o *owner) apply(ctx context.Context, jobs []job) error {
 			}
 			l, err := o.adopt(ctx, j.name, false)
 			if err == nil && !l.x.Status.Done() {
+				if j.letter != nil && l.x.Status == Pending && j.ev == (Event{}) && len(o.pending) == 1 && o.pending[0] == j.name && o.room(j.name, l) {
+					j.ev.Begin, o.pending = true, nil // nobody waits before it
+				}
 				var c *change
 				if c, err = o.s.prepare(l, j); err == nil {
 					seen[j.name] = true
@@ -470,6 +486,23 @@ func (o *owner) collect(ctx context.Context) error {
 	}
 }
 
+// room reports whether an execution may begin, and takes the room: others look for it, too.
+func (o *owner) room(n name, l *live) bool {
+	if l.x.Parent != "" {
+		return true
+	}
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if o.s.busy >= o.s.cfg.Concurrency {
+		return false
+	}
+	if !o.atWork[n] {
+		o.s.busy++
+		o.atWork[n] = true
+	}
+	return true
+}
+
 // admit begins executions while there is room; those that another one waits for always begin.
 func (o *owner) admit(ctx context.Context) error {
 	var rest []name
@@ -479,14 +512,7 @@ func (o *owner) admit(ctx context.Context) error {
 		if l == nil || l.x.Status != Pending {
 			continue
 		}
-		o.s.mu.Lock()
-		room := l.x.Parent != "" || o.s.busy < o.s.cfg.Concurrency
-		if room && l.x.Parent == "" { // taken before it begins: others look for room, too
-			o.s.busy++
-			o.atWork[n] = true
-		}
-		o.s.mu.Unlock()
-		if !room {
+		if !o.room(n, l) {
 			rest = append(rest, n)
 			continue
 		}

@@ -143,14 +143,15 @@ func NewService(cfg Config) (*Service, error) {
 // The keys. What is written together lies together.
 
 func space(tenant, name string) key.K { return key.New(tenant).Str("automation").Str(name) }
-func headKey(tenant, id string) key.K { return space(tenant, "execution").Str(id) }
-func logKey(tenant, id string) key.K  { return space(tenant, "log").Str(id) }
+func own(tenant, id string) key.K     { return space(tenant, "execution").Str(id) } // all that a transition writes
+func headKey(tenant, id string) key.K { return own(tenant, id).Str("head") }
+func logKey(tenant, id string) key.K  { return own(tenant, id).Str("log") }
+func topic(tenant, id string) key.K   { return own(tenant, id).Str("events") }
 func pieceKey(tenant, id, which string, n int) key.K {
 	return space(tenant, "state").Str(id).Str(which).Uint(uint64(n))
 }
 func tokenKey(tenant, tok string) key.K { return space(tenant, "token").Str(tok) }
 func timesKey(tenant string) key.K      { return space(tenant, "time") }
-func topic(tenant, id string) key.K     { return space(tenant, "events").Str(id) }
 func activeKey(shard uint64) key.K      { return space("", "active").Uint(shard) }
 func inboxKey(shard uint64) key.K       { return space("", "inbox").Uint(shard) }
 

@@ -214,6 +214,6 @@ func TestALeaseThatWasTaken(t *testing.T) {
 		require.Equal(t, []string{"Interrupted"}, x.Failure.Details["Reason"])
 		_, h, err := two.History(ann, id)
 		require.NoError(t, err)
-		require.Len(t, h, 3)
+		require.Len(t, h, 2)
 	})
 }
