@@ -58,7 +58,7 @@ func TestAttachments(t *testing.T) {
 	}
 	some(t, func(t *testing.T, rt script.Runtime) {
 		o := &script.Options{Attachments: all}
-		for _, c := range []struct {
+		for i, c := range []struct {
 			rule    string
 			handler string
 			inputs  []any
@@ -71,6 +71,7 @@ func TestAttachments(t *testing.T) {
 			{"a Script beside an Attachment imports from it", "handler", []any{"Attachment", "code.zip", "Script", "from lib.deep import f\ndef handler(e, c): return f(3)"}, 6.0},
 		} {
 			t.Run(c.rule, func(t *testing.T) {
+				sparse(t, i)
 				out, bad := step(t, rt, o, python("", append([]any{"Handler", c.handler}, c.inputs...)...))
 				if c.want == nil {
 					require.NotNil(t, bad, "there is no such module")

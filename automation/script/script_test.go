@@ -72,6 +72,14 @@ func some(t *testing.T, f func(t *testing.T, rt script.Runtime)) {
 	t.Skip("SKIPPED: no script can be kept apart on this machine (needs Linux, Python 3, and root or user namespaces)")
 }
 
+// sparse leaves out most of the cases of a table with -short: every one starts a process.
+func sparse(t *testing.T, i int) {
+	t.Helper()
+	if testing.Short() && i%4 != 0 {
+		t.Skip("SKIPPED: -short runs every fourth case")
+	}
+}
+
 // step runs a step of aws:executeScript.
 func step(t *testing.T, rt script.Runtime, o *script.Options, inputs map[string]any) (map[string]any, *automation.Failure) {
 	t.Helper()
@@ -98,7 +106,7 @@ func python(text string, more ...any) map[string]any {
 
 func TestHandler(t *testing.T) {
 	type m = map[string]any
-	for _, c := range []struct {
+	for i, c := range []struct {
 		rule   string
 		inputs m
 		want   any
@@ -122,6 +130,7 @@ func TestHandler(t *testing.T) {
 		{"threads", python("import threading\ndef handler(events, context):\n  r = []; t = threading.Thread(target=lambda: r.append(1)); t.start(); t.join(); return r"), []any{1.0}},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
+			sparse(t, i)
 			some(t, func(t *testing.T, rt script.Runtime) {
 				out, bad := step(t, rt, &script.Options{System: automation.System{Region: "eu-central-1", AccountID: "123456789012"}}, c.inputs)
 				require.Nil(t, bad, "%+v", bad)
@@ -132,7 +141,7 @@ func TestHandler(t *testing.T) {
 }
 
 func TestScriptsThatFail(t *testing.T) {
-	for _, c := range []struct{ rule, text, message string }{
+	for i, c := range []struct{ rule, text, message string }{
 		{"an exception gives its last line", "def handler(events, context):\n  print('before')\n  raise ValueError('no such pool')", "ValueError: no such pool"},
 		{"one outside of the handler, too", "import nothing_of_that_name\ndef handler(events, context): pass", "ModuleNotFoundError: No module named 'nothing_of_that_name'"},
 		{"a text that is no Python", "def handler(events, context)\n  pass", "SyntaxError: expected ':'"},
@@ -146,6 +155,7 @@ func TestScriptsThatFail(t *testing.T) {
 		{"endless recursion", "def handler(events, context): return handler(events, context)", "RecursionError: maximum recursion depth exceeded"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
+			sparse(t, i)
 			some(t, func(t *testing.T, rt script.Runtime) {
 				_, bad := step(t, rt, nil, python(c.text))
 				require.NotNil(t, bad)
@@ -457,7 +467,7 @@ func TestNamespaceShowsOnlyWhatIsAllowed(t *testing.T) {
 	require.NoError(t, os.Chmod(lib, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(lib, "helper.py"), []byte("answer = 42"), 0o644))
 	out, bad := step(t, script.NewLocal(&script.Namespace{Allow: []string{lib}}, nil), nil, python(`
-import os, sys
+import os, subprocess, sys
 def can(f):
     try:
         f()
@@ -468,18 +478,18 @@ def handler(events, context):
     sys.path.append(events['lib'])
     import helper
     return {'answer': helper.answer, 'root': sorted(os.listdir('/')), 'etc': 'passwd' in os.listdir('/etc'), 'processes': [p for p in os.listdir('/proc') if p.isdigit()],
-        'write': [can(lambda: open(p + '/x', 'w')) for p in ['/usr/bin', '/', '/etc', '/var/task', events['lib'], '/dev']], 'unshare': can(lambda: os.system('unshare -Urm true') == 0 or open('/none'))}`,
+        'write': [can(lambda: open(p + '/x', 'w')) for p in ['/usr/bin', '/', '/etc', '/var/task', events['lib'], '/dev']], 'unshare': subprocess.run(['unshare', '-U', 'true'], stderr=subprocess.PIPE).stderr.decode()}`,
 		"InputPayload", map[string]any{"lib": lib}))
 	require.Nil(t, bad, "%+v", bad)
 	got := out["Payload"].(map[string]any)
 	require.Equal(t, 42.0, got["answer"])
 	require.Equal(t, false, got["etc"])
-	require.NotContains(t, got["root"], "home")
-	require.NotContains(t, got["root"], "root")
-	require.NotContains(t, got["root"], "run")
+	for _, name := range got["root"].([]any) {
+		require.Contains(t, []any{"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "opt", "proc", "sbin", "tmp", "usr", "var"}, name)
+	}
 	require.Equal(t, []any{false, false, false, false, false, false}, got["write"])
 	require.LessOrEqual(t, len(got["processes"].([]any)), 1)
-	require.Equal(t, false, got["unshare"], "no namespaces within")
+	require.Contains(t, got["unshare"], "No space left on device", "no namespaces within")
 }
 
 func TestPowerShellIsReportedWhenItIsNotThere(t *testing.T) {
