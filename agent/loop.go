@@ -21,7 +21,7 @@ const (
 	sendTimeout  = 5 * time.Second
 	stopTimeout  = 30 * time.Second // for steps to end and messages to leave after the context ended
 	rebootWait   = 5 * time.Minute  // for a machine to go down
-	restAfter    = 3 * time.Second // idle for so long, memory goes back to the system
+	restAfter    = 3 * time.Second  // idle for so long, memory goes back to the system
 	redial       = 2 * time.Second  // between looks at a transport without presence
 )
 
