@@ -121,3 +121,90 @@ func ExampleNewService() {
 	// Output:
 	// Success hello, fleet
 }
+
+// What happened is replayed: the same decisions must come of the same events. A history that somebody changed does not.
+func ExampleRunbook_Replay() {
+	rb, err := automation.ParseRunbook([]byte(`
+schemaVersion: "0.3"
+mainSteps:
+- {name: rest, action: "aws:sleep", inputs: {Duration: PT1H}}
+- {name: hold, action: "aws:pause", inputs: {}}
+`), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	first, err := rb.New(automation.Start{ID: "e-1"}, now)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	x := first.Clone()
+	var history []automation.Entry
+	for _, ev := range []automation.Event{{Begin: true}, {}, {Signal: &automation.Signal{Type: automation.Resume}}} {
+		e, _, err := rb.Record(x, ev, now)
+		if err != nil {
+			fmt.Println(err)
+		}
+		history = append(history, e)
+		now = now.Add(time.Hour)
+	}
+	again := first.Clone()
+	fmt.Println(rb.Replay(again, history), again.Status)
+	history[1].At = history[0].At.Add(time.Minute) // somebody says that it slept for a minute
+	fmt.Println(rb.Replay(first.Clone(), history) != nil)
+	// Output:
+	// <nil> Success
+	// true
+}
+
+// A runbook as a Mermaid flow chart, which many pages show as a drawing; of an execution the steps are coloured by their statuses. SVG draws the same without a tool.
+func ExampleRunbook_Mermaid() {
+	rb, err := automation.ParseRunbook([]byte(`
+schemaVersion: "0.3"
+mainSteps:
+- {name: stop, action: "aws:changeInstanceState", onFailure: "step:tell", isEnd: true, inputs: {InstanceIds: [i-1], DesiredState: stopped}}
+- {name: tell, action: "aws:invokeWebhook", inputs: {IntegrationName: ops}}
+`), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Print(rb.Mermaid(nil))
+	// Output:
+	// flowchart TD
+	//   begin(["Start"]) --> s0
+	//   s0["stop<br/><small>aws:changeInstanceState</small>"]
+	//   s1["tell<br/><small>aws:invokeWebhook</small>"]
+	//   s0 --> finish
+	//   s0 -.->|"on failure"| s1
+	//   s1 --> finish
+	//   finish(["End"])
+}
+
+// A dry run: what every step would do to the world, and with which inputs, as far as that is known before anything ran.
+func ExampleRunbook_Preview() {
+	rb, err := automation.ParseRunbook([]byte(`
+schemaVersion: "0.3"
+parameters: {Id: {type: String}}
+mainSteps:
+- {name: look, action: "aws:executeAwsApi", inputs: {Service: ec2, Api: DescribeInstances, InstanceIds: ["{{ Id }}"]}, outputs: [{Name: State, Selector: "$.State", Type: String}]}
+- {name: stop, action: "aws:executeAwsApi", inputs: {Service: ec2, Api: StopInstances, InstanceIds: ["{{ Id }}"], Was: "{{ look.State }}"}}
+`), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	p, err := rb.Preview(automation.Start{Parameters: map[string][]string{"Id": {"i-1"}}}, time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, s := range p.Steps {
+		fmt.Println(s.Name, s.Impact, s.Inputs["InstanceIds"], s.Inputs["Was"])
+	}
+	// Output:
+	// look Non_Mutating [i-1] <nil>
+	// stop Mutating [i-1] {{ look.State }}
+}

@@ -43,3 +43,33 @@ mainSteps:
 	// look 144h0m0s
 	// start 144h0m0s
 }
+
+// Nobody answers: after seven days the approval ends, and the runbook cleans up behind itself. The test takes microseconds.
+func ExampleWorld_Run() {
+	rb, err := automation.ParseRunbook([]byte(`
+schemaVersion: "0.3"
+mainSteps:
+- {name: make, action: "aws:createImage", inputs: {InstanceId: i-1, ImageName: before}, outputs: [{Name: Id, Selector: "$.ImageId", Type: String}]}
+- {name: ask, action: "aws:approve", onFailure: "step:drop", isEnd: true, inputs: {Approvers: [ann]}}
+- {name: drop, action: "aws:deleteImage", inputs: {ImageId: "{{ make.Id }}"}}
+`), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	w := automationtest.New(rb)
+	w.Patient = true // nobody does anything that At does not say
+	w.Call("aws:createImage", automationtest.Returns(map[string]any{"ImageId": "ami-1"}))
+	x, err := w.Run(automation.Start{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	last := w.Calls()[len(w.Calls())-1]
+	fmt.Println(x.Status, w.Elapsed(), last.Step, last.Inputs["ImageId"])
+	_, err = w.Replay()
+	fmt.Println("replayed:", err)
+	// Output:
+	// TimedOut 168h0m0s drop ami-1
+	// replayed: <nil>
+}
