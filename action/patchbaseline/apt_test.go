@@ -194,6 +194,19 @@ func TestNoRebootIsRemembered(t *testing.T) {
 	require.Empty(t, got.err, "B30: a file that is lost is forgotten")
 }
 
+// RebootIfRequired is the machine's own word.
+func TestRebootIfRequired(t *testing.T) {
+	t.Parallel()
+	m := small(t)
+	o := m.options()
+	o.BootID = func() string { return "boot-1" }
+	for _, want := range []action.Flow{action.Continue, action.Reboot} {
+		got := (&runner{plane: &plane{baseline: debian()}}).run(t.Context(), t, o, install(patch.RebootIfRequired))
+		require.Equal(t, []any{message.Success, want}, []any{got.Status, got.Flow}, got.Reason)
+		m.write("run/reboot-required", "")
+	}
+}
+
 // An agent that died in the middle of an Install left its intention: what came since then is ours.
 func TestWhatAnInterruptedInstallBrought(t *testing.T) {
 	t.Parallel()

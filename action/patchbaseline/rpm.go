@@ -280,6 +280,9 @@ func (m *dnfManager) do(ctx context.Context, p program) (out output, err error) 
 
 // Refresh implements Manager.
 func (m *dnfManager) Refresh(ctx context.Context) error {
+	if m.old(ctx) != nil {
+		return nil // Read tells
+	}
 	out, err := m.do(ctx, program{argv: m.argv("--setopt=exit_on_lock=1", "--refresh", "makecache"), env: m.env(), limit: m.o.Fetch})
 	if err == nil && out.code != 0 {
 		err = fault.New("patchbaseline.Refresh", fault.InternalServerError, "%s makecache ended with code %d: %s", m.program, out.code, said(out))
@@ -287,8 +290,23 @@ func (m *dnfManager) Refresh(ctx context.Context) error {
 	return err
 }
 
+// old refuses yum 3, the program before dnf: it keeps its metadata in databases and not as the repositories publish them.
+func (m *dnfManager) old(ctx context.Context) error {
+	if m.program != "yum" {
+		return nil
+	}
+	out, err := m.run(ctx, program{argv: []string{"yum", "--version"}, env: m.env(), limit: m.o.Query})
+	if err == nil && bytes.HasPrefix(bytes.TrimSpace(out.stdout), []byte("3.")) {
+		err = fault.New("patchbaseline.Rpm", fault.UnsupportedOperation, "this machine has yum 3, whose metadata cannot be read here: install dnf (on Amazon Linux 2: yum install dnf)")
+	}
+	return err
+}
+
 // Read implements Manager.
 func (m *dnfManager) Read(ctx context.Context, names []string) (*Machine, error) {
+	if err := m.old(ctx); err != nil {
+		return nil, err
+	}
 	installed, err := m.installed(ctx)
 	if err != nil {
 		return nil, err

@@ -144,7 +144,7 @@ func (r *rpmRepo) installed(t *testing.T, root string) []string {
 func (r *rpmRepo) dnfOracle(t *testing.T, root string, args ...string) string {
 	log := filepath.Join(r.dir, "log")
 	require.NoError(t, os.MkdirAll(log, 0o755))
-	return r.run(t, "dnf", append([]string{"-q", "--installroot=" + root, "--releasever=9", "--setopt=reposdir=" + root + "/etc/yum.repos.d", "--setopt=cachedir=" + r.dir + "/cache", "--setopt=logdir=" + log}, args...)...)
+	return r.run(t, "dnf", append([]string{"-q", "--installroot=" + root, "--releasever=9", "--setopt=reposdir=" + root + "/etc/yum.repos.d", "--setopt=cachedir=" + root + "/oracle-cache", "--setopt=logdir=" + log}, args...)...)
 }
 
 // checkUpdate reads dnf check-update: updates as "name version", and what takes the place of something.
@@ -181,6 +181,7 @@ func TestRPMTrees(t *testing.T) {
 	}
 
 	t.Run("dnf", func(t *testing.T) {
+		t.Parallel()
 		root := dnfRoot(t)
 		o := &patchbaseline.Options{Root: root, Now: now}
 		all := *patch.PredefinedDefault(patch.RedHat)
@@ -219,6 +220,7 @@ func TestRPMTrees(t *testing.T) {
 	})
 
 	t.Run("dnf-blocked-and-locked", func(t *testing.T) {
+		t.Parallel()
 		root := dnfRoot(t)
 		o := &patchbaseline.Options{Root: root, Now: now, LockWait: 100 * time.Millisecond}
 		b := *patch.PredefinedDefault(patch.RedHat)
@@ -238,6 +240,7 @@ func TestRPMTrees(t *testing.T) {
 	})
 
 	t.Run("dnf-sources", func(t *testing.T) {
+		t.Parallel()
 		need(t, "dnf")
 		root := repo.root(t, "ID=\"rhel\"\nVERSION_ID=\"9.4\"\n")
 		b := *patch.PredefinedDefault(patch.RedHat)
@@ -250,6 +253,7 @@ func TestRPMTrees(t *testing.T) {
 	})
 
 	t.Run("zypper", func(t *testing.T) {
+		t.Parallel()
 		need(t, "zypper")
 		root := repo.root(t, "ID=\"sles\"\nVERSION_ID=\"15.5\"\n")
 		put(t, filepath.Join(root, "etc/products.d/fx.prod"), "<?xml version=\"1.0\"?><product schemeversion=\"0\"><vendor>fx</vendor><name>fx</name><version>1</version><release>1</release><arch>x86_64</arch></product>")

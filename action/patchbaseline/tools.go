@@ -213,10 +213,23 @@ func (b *buffer) take(f *os.File) {
 	io.Copy(&b.Buffer, io.NewSectionReader(f, from, size-from)) //nolint:errcheck // what can be read
 }
 
-// show copies what a transaction said to the step's output.
+// mostShown is how much of what a transaction said goes to the step's output, so that the summary behind it is not lost.
+const mostShown = 6 << 10
+
+// show copies the end of what a transaction said to the step's output.
 func (t *tools) show(out output) {
-	t.c.Stdout.Write(out.stdout) //nolint:errcheck // never fails
-	t.c.Stderr.Write(out.stderr) //nolint:errcheck // never fails
+	end := func(w io.Writer, b []byte) {
+		if cut := len(b) - mostShown; cut > 0 {
+			fmt.Fprintf(w, "[%d bytes before this are left out]\n", cut) //nolint:errcheck // never fails
+			b = b[cut:]
+			if i := bytes.IndexByte(b, '\n'); i >= 0 {
+				b = b[i+1:]
+			}
+		}
+		w.Write(b) //nolint:errcheck // never fails
+	}
+	end(t.c.Stdout, out.stdout)
+	end(t.c.Stderr, out.stderr)
 }
 
 // privileged tells whether the agent may change the machine.

@@ -363,6 +363,22 @@ func FuzzTracking(f *testing.F) {
 	})
 }
 
+// Of a long transaction the end is shown; yum 3 says what it lacks.
+func TestWhatToolsSay(t *testing.T) {
+	var out, errs strings.Builder
+	tl := &tools{c: &action.Call{Stdout: &out, Stderr: &errs}}
+	tl.show(output{stdout: []byte(strings.Repeat("line\n", 3000) + "end\n"), stderr: []byte("short\n")})
+	require.Less(t, out.Len(), 7<<10)
+	require.True(t, strings.HasSuffix(out.String(), "line\nend\n"))
+	require.Contains(t, out.String(), "left out]\nline\n")
+	require.Equal(t, "short\n", errs.String())
+
+	require.Equal(t, "E: one; E: two", said(output{stdout: []byte("x"), stderr: []byte("W: not this\nE: one\nother\nE: two\n")}))
+	require.Equal(t, "it said nothing", said(output{}))
+	require.Equal(t, "x", said(output{stdout: []byte(" x\n")}))
+	require.Equal(t, "package noway-1.1 requires a; nothing provides a", dnfReason(output{stderr: []byte("Error: \n  - package noway-1.1 requires a\n  - nothing provides a\n")}))
+}
+
 // The manager of the machine is the one of its operating system; a system that none is for says so.
 func TestManagers(t *testing.T) {
 	a := New(nil)
