@@ -113,24 +113,25 @@ var table = map[string]row{
 	"lease": {floor: duties},
 	"feed":  {floor: duties},
 
-	"library":                      {floor: services},
-	"node":                         {floor: services},
-	"command":                      {floor: services},
-	"parameter":                    {floor: services},
-	"parameter/parametertest":      {floor: services, role: suite, also: []string{"parameter"}},
-	"automation":                   {floor: services},
-	"automation/script":            {floor: services, also: []string{"automation"}},
-	"automation/script/scripttest": {floor: services, role: suite, also: []string{"automation", "automation/automationtest", "automation/script"}},
-	"automation/*":                 {floor: services, also: []string{"automation"}},
-	"automation/automationtest":    {floor: services, role: suite, also: []string{"automation"}},
-	"patch/patchstore":             {floor: services},
-	"inventory/fleet":              {floor: services},
-	"compliance":                   {floor: services},
-	"association":                  {floor: services},
-	"maintenance":                  {floor: services},
-	"session":                      {floor: services},
-	"opsitem":                      {floor: services},
-	"appconfig":                    {floor: services},
+	"library":                       {floor: services},
+	"node":                          {floor: services},
+	"command":                       {floor: services},
+	"parameter":                     {floor: services},
+	"parameter/parametertest":       {floor: services, role: suite, also: []string{"parameter"}},
+	"automation":                    {floor: services},
+	"automation/internal/realworld": {floor: services, role: suite, also: []string{"automation", "automation/*"}},
+	"automation/script":             {floor: services, also: []string{"automation"}},
+	"automation/script/scripttest":  {floor: services, role: suite, also: []string{"automation", "automation/automationtest", "automation/script"}},
+	"automation/*":                  {floor: services, also: []string{"automation"}},
+	"automation/automationtest":     {floor: services, role: suite, also: []string{"automation"}},
+	"patch/patchstore":              {floor: services},
+	"inventory/fleet":               {floor: services},
+	"compliance":                    {floor: services},
+	"association":                   {floor: services},
+	"maintenance":                   {floor: services},
+	"session":                       {floor: services},
+	"opsitem":                       {floor: services},
+	"appconfig":                     {floor: services},
 
 	"action":               {floor: services},
 	"action/inventory":     {floor: services, also: []string{"action", "inventory/gather"}},
@@ -162,13 +163,13 @@ type edge struct {
 
 // find returns the row for a package: its own, else that of the pattern for its parent. A folder internal below a package is a part of that package.
 func find(table map[string]row, pkg string) (row, bool) {
+	if r, ok := table[pkg]; ok {
+		return r, true
+	}
 	if owner, _, ok := strings.Cut(pkg, "/internal/"); ok {
 		r, ok := find(table, owner)
 		r.role, r.also = plain, append([]string{owner}, r.also...)
 		return r, ok
-	}
-	if r, ok := table[pkg]; ok {
-		return r, true
 	}
 	r, ok := table[path.Dir(pkg)+"/*"]
 	return r, ok
