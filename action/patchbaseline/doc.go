@@ -10,7 +10,7 @@
 // everything that was tried and not reached as Failed.
 //
 // A [Manager] is a machine's package manager: apt, dnf, zypper and Windows Update; a host may bring another. No question is ever asked at a terminal, files that an administrator changed
-// stay as they are, nothing is removed, and a package manager that is at work is waited for and never disturbed. A transaction that has begun outlives the agent: it is not stopped
+// stay as they are, nothing is removed but what a patch takes the place of, and a package manager that is at work is waited for and never disturbed. A transaction that has begun outlives the agent: it is not stopped
 // when the agent is, and a command that is cancelled meanwhile waits for it as long as Options.Finish says.
 //
 // # Reboots

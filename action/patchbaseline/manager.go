@@ -13,7 +13,7 @@ type Manager interface {
 	Refresh(ctx context.Context) error
 	// Read returns what is installed and on offer. names are packages that matter although they may not be installed.
 	Read(ctx context.Context, names []string) (*Machine, error)
-	// Install puts the steps on the machine, each in exactly its version, as many of them as can be. refused says of a package that comes along as a dependency whether it may not.
+	// Install puts the steps on the machine, each in exactly its version, as many of them as can be. refused says of a package that comes along as a dependency whether it may not; nil: all may.
 	// It returns, for steps that it knows not to have been done, why; what was done is read afterwards. An error means that nothing more was tried.
 	Install(ctx context.Context, steps []patch.Step, refused func(patch.Available) bool) (map[patch.Key]string, error)
 	// RebootRequired returns the machine's own word on whether it must be restarted.
