@@ -66,13 +66,14 @@ type aws struct {
 	commands []command
 	answer   func(c command) (status, output string, code int) // what a command comes to; nil is Success
 	roles    map[string]bool
+	look     func(ctx context.Context) // takes over what the service says of its executions
 	scripts  int
 	now      time.Time
 	made     int
 }
 
 func newAWS() *aws {
-	a := &aws{ops: map[string]op{}, things: map[string]map[string]*thing{}, roles: map[string]bool{}}
+	a := &aws{ops: map[string]op{}, things: map[string]map[string]*thing{}, roles: map[string]bool{}, look: func(context.Context) {}}
 	a.on("clock:Sleep", func(in m) (m, error) {
 		n, _ := in["Seconds"].(json.Number).Float64() //nolint:errcheck // a number
 		a.now = a.now.Add(time.Duration(n * float64(time.Second)))
@@ -83,6 +84,8 @@ func newAWS() *aws {
 	})
 	a.ec2()
 	a.cloudformation()
+	a.s3()
+	a.ssm()
 	return a
 }
 
@@ -141,6 +144,9 @@ func (a *aws) tick() {
 // Call implements api.Caller for actions.
 func (a *aws) Call(ctx context.Context, service, op string, in m) (m, error) {
 	a.tick()
+	if service == "ssm" {
+		a.look(ctx)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	name := service + ":" + op
@@ -228,6 +234,7 @@ type runtime struct {
 
 func (r runtime) Run(ctx context.Context, j script.Job) (script.Outcome, error) {
 	r.a.tick()
+	r.a.look(ctx)
 	r.a.mu.Lock()
 	r.a.scripts++
 	r.a.mu.Unlock()

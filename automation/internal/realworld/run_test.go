@@ -140,7 +140,8 @@ func (a attachments) Attachment(context.Context, automation.Call, string) ([]byt
 			return nil, err
 		}
 	}
-	return b.Bytes(), z.Close()
+	err := z.Close()
+	return b.Bytes(), err
 }
 
 var ann = access.With(context.Background(), access.Principal{Name: "ann"})
@@ -159,6 +160,7 @@ func steps(x *automation.Execution) string {
 // story is a runbook with the world it meets, and what comes of it.
 type story struct {
 	runbook, how string
+	gap          string // what keeps it from running as on AWS: it is skipped aloud
 	params       map[string][]string
 	files        attachments // when its code is an attachment
 	world        func(a *aws)
@@ -174,6 +176,9 @@ type story struct {
 
 // tell runs a story to its end.
 func (row *story) tell(t *testing.T, docs automation.Documents) {
+	if row.gap != "" {
+		t.Skipf("SKIPPED: %s", row.gap)
+	}
 	p := scripts(t)
 	a := newAWS()
 	sock := filepath.Join(p.dir, strconv.FormatInt(p.n.Add(1), 10))
@@ -204,6 +209,7 @@ func (row *story) tell(t *testing.T, docs automation.Documents) {
 
 		id, err := s.Start(ann, automation.Request{DocumentName: row.runbook, Parameters: row.params})
 		require.NoError(t, err)
+		a.watch(s, id)
 		for _, who := range row.approvers {
 			var x *automation.Execution
 			for x == nil || x.Status != automation.Waiting && !x.Status.Done() {
@@ -229,7 +235,9 @@ func (row *story) tell(t *testing.T, docs automation.Documents) {
 		}
 		require.Equal(t, row.steps, steps(x), "%+v", x.Failure)
 		require.Equal(t, row.status, x.Status)
-		require.Equal(t, row.order, a.order())
+		if row.order != anyOrder {
+			require.Equal(t, row.order, a.order())
+		}
 		require.Equal(t, row.scripts, a.scripts, "scripts that ran")
 		for name, want := range row.outputs {
 			require.Contains(t, x.Outputs, name)

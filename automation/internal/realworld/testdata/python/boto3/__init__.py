@@ -140,6 +140,13 @@ class SecurityGroup:
     def revoke_egress(self, **kw):
         return self.client.revoke_security_group_egress(**dict(kw, GroupId=self.id))
 
+    def authorize_egress(self, **kw):
+        return self.client.authorize_security_group_egress(**dict(kw, GroupId=self.id))
+
+    @property
+    def ip_permissions_egress(self):
+        return self.client.describe_security_groups(GroupIds=[self.id])["SecurityGroups"][0].get("IpPermissionsEgress", [])
+
 
 class Resource:
     def __init__(self, service, region):
