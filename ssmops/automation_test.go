@@ -173,6 +173,12 @@ func TestRunbookCallerAnswersForSSM(t *testing.T) {
 		out, err = caller.Call(w.ctx, "ssm", "DeleteParameter", map[string]any{"Name": "/x"})
 		require.NoError(t, err)
 		require.Empty(t, out)
+		act := api.Actions(caller, nil)["aws:executeAwsApi"]
+		_, err = act.Run(w.ctx, automation.Call{Inputs: map[string]any{"Service": "ssm", "Api": "put_parameter", "Name": "/y", "Value": "two", "Type": "String"}})
+		require.NoError(t, err)
+		got, err := act.Run(w.ctx, automation.Call{Inputs: map[string]any{"Service": "ssm", "Api": "GetParametersByPath", "Path": "/"}})
+		require.NoError(t, err)
+		require.Equal(t, "two", got.(map[string]any)["Parameters"].([]any)[0].(map[string]any)["Value"])
 		for rule, c := range map[string]struct {
 			who, service, op string
 			in               map[string]any

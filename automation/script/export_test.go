@@ -7,3 +7,6 @@ func (Open) wrap(b *box) error {
 	b.cmd.Path, b.cmd.Args, b.cmd.Dir = b.argv[0], b.argv, b.dir
 	return nil
 }
+
+// Unzip is what attachments are read with.
+var Unzip = unzip

@@ -43,6 +43,7 @@ import (
 	"time"
 
 	"github.com/fleetwright/fleetwright"
+	"github.com/fleetwright/fleetwright/automation/api"
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/ssmops"
 	"github.com/fleetwright/fleetwright/transport/httptransport"
@@ -136,6 +137,12 @@ func logger(o *options, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil))
 }
 
+// operations are the API over a fleet's services.
+func operations(f *fleetwright.Fleet, log *slog.Logger) *ssmops.API {
+	return ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance,
+		Automations: f.Automations, Audit: f.Audit}, &ssmops.Options{Log: log})
+}
+
 func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	log := logger(o, stderr)
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
@@ -170,8 +177,12 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		if opts.ClientCAs != nil {
 			auth = ssmops.Either(auth, callers.Certificates())
 		}
-		api := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Automations: f.Automations, Audit: f.Audit}, &ssmops.Options{Log: log})
-		mux.Handle("/", api.Handler(auth, &ssmops.HandlerOptions{Stop: stopping}))
+		ops := operations(f, log)
+		mux.Handle("/", ops.Handler(auth, &ssmops.HandlerOptions{Stop: stopping}))
+	}
+	// Runbooks that call the service ssm reach this control plane's own operations.
+	opts.Config.Runbooks.Services = func(f *fleetwright.Fleet) api.Caller {
+		return api.Mux{Services: map[string]api.Caller{"ssm": ssmops.RunbookCaller{API: operations(f, log)}}}
 	}
 	f, err := fleetwright.Open(ctx, o.dir, opts)
 	if err != nil {
