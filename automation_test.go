@@ -116,14 +116,17 @@ mainSteps:
   inputs:
     Runtime: python3.11
     Handler: judge
-    InputPayload: {text: "{{ look.Output }}", code: "{{ look.ResponseCode }}", store: "STORE"}
+    InputPayload: {text: "{{ look.Output }}", code: "{{ look.ResponseCode }}", dir: "DIR"}
     Script: |
+      import os
       def judge(events, context):
-          try:
-              open(events['store'], 'rb').close()
-              found = 'open'
-          except OSError:
-              found = 'shut'
+          found = 'shut'
+          for attempt in [lambda: os.listdir(events['dir']), lambda: open(events['dir'] + '/store.db', 'rb'), lambda: open(events['dir'] + '/keys.json', 'rb'), lambda: open(events['dir'] + '/x', 'w')]:
+              try:
+                  attempt()
+                  found = 'open'
+              except OSError:
+                  pass
           return {'words': len(events['text'].split()), 'code': events['code'], 'store': found}
   outputs:
   - {Name: Words, Selector: $.Payload.words, Type: Integer}
@@ -151,7 +154,7 @@ mainSteps:
 func TestRunbookOverAFleet(t *testing.T) {
 	dir := t.TempDir()
 	scripts, ok := apart(t, dir)
-	text := strings.Replace(upgrade, "STORE", filepath.Join(dir, "store.db"), 1)
+	text := strings.Replace(upgrade, "DIR", dir, 1)
 	o := &fleetwright.Options{}
 	o.Config.Runbooks.Scripts = scripts
 	f, err := fleetwright.Open(t.Context(), dir, o)
@@ -176,7 +179,10 @@ func TestRunbookOverAFleet(t *testing.T) {
 	x := waitFor(t, f, id, "ask", automation.Waiting)
 	require.Equal(t, "one two three\n", stepOf(t, x, "look").Outputs["Output"])
 	require.Equal(t, "Success", stepOf(t, x, "look").Outputs["Status"])
-	require.Equal(t, "shut", stepOf(t, x, "judge").Outputs["Store"], "a script cannot open the store")
+	require.Equal(t, "shut", stepOf(t, x, "judge").Outputs["Store"], "a script cannot open the store, which holds the audit log, nor the keys")
+	for _, name := range []string{"store.db", "keys.json"} {
+		require.FileExists(t, filepath.Join(dir, name), "what it tried is there")
+	}
 	require.NoError(t, f.Close())
 
 	f, err = fleetwright.Open(t.Context(), dir, o)
@@ -291,6 +297,39 @@ func TestRunCommandIsOneCommandAnAttempt(t *testing.T) {
 	out, err := fleetwright.CommandRunner(fleet.Commands, nil).Run(as(t.Context(), "ann"), call("22222222-2222-4222-8222-222222222222"))
 	require.NoError(t, err)
 	require.Equal(t, kept.ID, out.(map[string]any)["CommandId"], "the same token is the same command")
+}
+
+// A command that a step waits for outlives the control plane: it is neither cancelled nor sent twice, and the step ends with it after the next start.
+func TestACommandOutlivesItsControlPlane(t *testing.T) {
+	dir := t.TempDir()
+	f, err := fleetwright.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	agent, err := f.StartAgent(t.Context(), "web-1", nil)
+	require.NoError(t, err)
+	require.NoError(t, agent.Stop())
+	addRunbook(t, f, "Wait", `{"schemaVersion":"0.3","parameters":{"Node":{"type":"String"}},"mainSteps":[{"name":"run","action":"aws:runCommand","inputs":{"DocumentName":"AWS-RunShellScript","InstanceIds":["{{ Node }}"],"Parameters":{"commands":["echo hello"]}}}]}`)
+	id, err := f.Automations.Start(as(t.Context(), "ann"), automation.Request{DocumentName: "Wait", Parameters: map[string][]string{"Node": {agent.ID}}})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		all, _, err := f.Commands.List(t.Context(), command.ListRequest{})
+		require.NoError(t, err)
+		return len(all) == 1
+	}, 30*time.Second, time.Millisecond)
+	require.NoError(t, f.Close())
+
+	f, err = fleetwright.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	defer f.Close() //nolint:errcheck // the test is done
+	_, err = f.StartAgent(t.Context(), "web-1", nil)
+	require.NoError(t, err)
+	x, err := f.Automations.Wait(as(t.Context(), "ann"), id)
+	require.NoError(t, err)
+	require.Equal(t, automation.Success, x.Status, "%+v", x.Failure)
+	require.Equal(t, "hello\n", stepOf(t, x, "run").Outputs["Output"])
+	require.Equal(t, 1, stepOf(t, x, "run").Attempt)
+	all, _, err := f.Commands.List(t.Context(), command.ListRequest{})
+	require.NoError(t, err)
+	require.Len(t, all, 1)
 }
 
 // Stopping an execution cancels what its step runs on nodes.
