@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,9 +48,12 @@ type head struct {
 
 // logged is an entry of a history. The hash covers the entry and the hash before it, so that no entry can be changed, taken out or moved unseen.
 type logged struct {
-	Entry string `json:"entry"`
-	Hash  string `json:"hash"`
+	Entry  string `json:"entry,omitempty"`
+	Hash   string `json:"hash"`
+	Pieces int    `json:"pieces,omitempty"` // into which a large entry was cut; Entry is empty then
 }
+
+func entryName(seq uint64) string { return "entry-" + strconv.FormatUint(seq, 10) }
 
 // piece is a part of a stored state: values of a store are bounded.
 type piece struct {
@@ -66,7 +70,11 @@ type letter struct {
 	Tenant string `json:"tenant"`
 	ID     string `json:"id"`
 	Event  string `json:"event"`
+	Fetch  bool   `json:"fetch,omitempty"` // the outputs of a child are too large for a letter: they are read from it
 }
+
+// mostLetter is how many bytes of outputs a child sends in its letter.
+const mostLetter = 64 << 10
 
 // token remembers which execution a client token started (A18).
 type token struct {
@@ -129,13 +137,22 @@ func (s *Service) entries(ctx context.Context, r store.Reader, tenant, id string
 		if err != nil {
 			return nil, "", err
 		}
+		seq := after + uint64(len(out)) + 1
+		text := rec.Value.Entry
+		if rec.Value.Pieces > 0 {
+			b, err := s.get(ctx, r, tenant, id, entryName(seq), rec.Value.Pieces)
+			if err != nil {
+				return nil, "", err
+			}
+			text = string(b)
+		}
 		if before != "" || after == 0 {
-			if chain(before, rec.Value.Entry) != rec.Value.Hash {
-				return nil, "", fault.New("automation.History", fault.DataCorrupt, "entry %d of the history was changed", after+uint64(len(out))+1)
+			if chain(before, text) != rec.Value.Hash {
+				return nil, "", fault.New("automation.History", fault.DataCorrupt, "entry %d of the history was changed", seq)
 			}
 		}
 		before = rec.Value.Hash
-		e, err := readEntry(rec.Value.Entry)
+		e, err := readEntry(text)
 		if err != nil {
 			return nil, "", err
 		}
@@ -246,7 +263,7 @@ func (h *head) shown(x *Execution) {
 		h.Step, h.Action = x.Steps[x.Current].Name, x.Steps[x.Current].Action
 	}
 	if x.Failure != nil {
-		h.Failure = x.Failure.Message
+		h.Failure = clipTo(x.Failure.Message, 4000)
 	}
 }
 
@@ -335,7 +352,15 @@ func (s *Service) prepare(l *live, j job) (*change, error) {
 // write makes a change durable: history, state, what lists show, what followers hear and what others are to be told. An event of the inbox is taken out of it with that.
 func (s *Service) write(ctx context.Context, tx store.Tx, c *change) error {
 	x, tenant := c.l.x, c.l.tenant
-	if err := s.logs.Put(tx, logKey(tenant, x.ID).Uint(c.head.Seq), logged{c.entry, c.head.Chain}); err != nil {
+	entry := logged{Entry: c.entry, Hash: c.head.Chain}
+	if len(c.entry) > pieceSize/2 { // as text it may grow to twice its size
+		var err error
+		if entry.Pieces, err = s.put(tx, tenant, x.ID, entryName(c.head.Seq), []byte(c.entry)); err != nil {
+			return err
+		}
+		entry.Entry = ""
+	}
+	if err := s.logs.Put(tx, logKey(tenant, x.ID).Uint(c.head.Seq), entry); err != nil {
 		return err
 	}
 	if c.state != nil {
@@ -366,6 +391,14 @@ func (s *Service) write(ctx context.Context, tx store.Tx, c *change) error {
 		return nil
 	}
 	end := ChildEnd{StepID: x.ParentStep, ID: x.ID, Status: x.Status, Outputs: c.l.rb.OutputList(x), Failure: x.Failure}
+	size := 0
+	for _, o := range end.Outputs {
+		size += len(o)
+	}
+	if fetch := size > mostLetter; fetch {
+		end.Outputs = nil
+		return s.post(tx, tenant, x.Parent, "end-"+x.ID, Event{Child: &end}, fetch)
+	}
 	return s.send(tx, tenant, x.Parent, "end-"+x.ID, Event{Child: &end})
 }
 
@@ -386,11 +419,30 @@ func (s *Service) commit(ctx context.Context, held lease.Held, changes []*change
 
 // send leaves an event for the owner of an execution. The name makes it one letter however often it is sent.
 func (s *Service) send(tx store.Tx, tenant, id, name string, ev Event) error {
+	return s.post(tx, tenant, id, name, ev, false)
+}
+
+func (s *Service) post(tx store.Tx, tenant, id, name string, ev Event, fetch bool) error {
 	b, err := encode(ev)
 	if err != nil {
 		return err
 	}
-	return s.inbox.Put(tx, inboxKey(shardOf(tenant, id)).Str(tenant).Str(id).Str(name), letter{tenant, id, string(b)})
+	return s.inbox.Put(tx, inboxKey(shardOf(tenant, id)).Str(tenant).Str(id).Str(name), letter{tenant, id, string(b), fetch})
+}
+
+// fetched completes an event whose child has outputs that are too large for a letter.
+func (s *Service) fetched(ctx context.Context, m letter, ev *Event) error {
+	if !m.Fetch || ev.Child == nil {
+		return nil
+	}
+	l, err := s.load(ctx, m.Tenant, ev.Child.ID)
+	if fault.CodeOf(err) == ExecutionNotFound || fault.KindOf(err) == fault.Corrupt {
+		return nil // it is gone: its end counts without
+	}
+	if err == nil {
+		ev.Child.Outputs = l.rb.OutputList(l.x)
+	}
+	return err
 }
 
 func absent(op, id string) error {

@@ -475,6 +475,9 @@ func (o *owner) collect(ctx context.Context) error {
 			if err != nil {
 				ev = Event{}
 			}
+			if err := o.s.fetched(ctx, m.letter, &ev); err != nil {
+				return err
+			}
 			jobs[i] = job{name{m.Tenant, m.ID}, ev, m.at}
 		}
 		if err := o.apply(ctx, jobs); err != nil {

@@ -203,8 +203,8 @@ func desired(v, values any) bool {
 	return one(v)
 }
 
-// mostAnswer is how large an answer may be that is kept in a history.
-const mostAnswer = 160 << 10
+// mostAnswer is how large an answer may be that is kept in a history whole, in pieces where it must be.
+const mostAnswer = 512 << 10
 
 // condense keeps of an answer that is too large for a history only what the step takes from it.
 func (rb *Runbook) condense(name string, inputs map[string]any, r *Result) error {

@@ -518,3 +518,59 @@ func TestForkThroughTheService(t *testing.T) {
 		require.Equal(t, automation.ExecutionNotFound, fault.CodeOf(err))
 	})
 }
+
+// TestAnswersAsLargeAsTheAPIAllows keeps what is larger than a value of the store, and hands it from a child to its parent.
+func TestAnswersAsLargeAsTheAPIAllows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		large := strings.Repeat(`"\`, 50_000) // as JSON four times as long, and longer still as text in JSON
+		st.mod = func(c *automation.Config) { c.Limits.Payload = 450_000 }
+		st.acts["aws:executeScript"] = automation.Action{Repeat: true, Run: func(context.Context, automation.Call) (any, error) {
+			return map[string]any{"Payload": large}, nil
+		}}
+		st.acts["aws:invokeLambdaFunction"] = automation.Action{Run: func(context.Context, automation.Call) (any, error) {
+			return map[string]any{"StatusCode": int64(200), "Payload": strings.Repeat("x", 200_000)}, nil
+		}}
+		st.docs["Child"] = `{"schemaVersion":"0.3","outputs":["say.Text","call.Text"],"mainSteps":[
+		 {"name":"say","action":"aws:executeScript","inputs":{"Runtime":"python3.11","Handler":"h","Script":"x"},"outputs":[{"Name":"Text","Selector":"$.Payload","Type":"String"}]},
+		 {"name":"call","action":"aws:invokeLambdaFunction","inputs":{"FunctionName":"f"},"outputs":[{"Name":"Text","Selector":"$.Payload","Type":"String"}]}]}`
+		st.docs["Parent"] = `{"schemaVersion":"0.3","outputs":["run.Output"],"mainSteps":[{"name":"run","action":"aws:executeAutomation","inputs":{"DocumentName":"Child"}},{"name":"hold","action":"aws:pause","inputs":{}}]}`
+		s, end := st.plane("one", true)
+		id, err := s.Start(ann, automation.Request{DocumentName: "Parent"})
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		x, _, err := s.Get(ann, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Waiting, x.Status, "%+v", x.Failure)
+		end()
+		s, end = st.plane("two", true)
+		defer end()
+		time.Sleep(time.Minute)
+		require.NoError(t, s.Signal(ann, id, automation.Signal{Type: automation.Resume}))
+		x, err = s.Wait(ann, id)
+		require.NoError(t, err)
+		out, _ := x.Outputs["run.Output"].([]any)
+		require.Len(t, out, 2)
+		require.True(t, out[0] == large && len(out[1].(string)) == 200_000, "all of it came")
+		_, h, err := s.History(ann, id)
+		require.NoError(t, err)
+		child := ""
+		for _, e := range h {
+			if e.Event.Child != nil {
+				child = e.Event.Child.ID
+			}
+		}
+		_, _, err = s.History(ann, child)
+		require.NoError(t, err)
+		n, err := s.Prune(ann, -time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		require.NoError(t, st.store.View(ann, func(ctx context.Context, r store.Reader) error {
+			for it, err := range r.Scan(ctx, key.New(access.DefaultTenant).Str("automation").Range()) {
+				require.NoError(t, err)
+				require.Failf(t, "something was left", "%q", it.Key)
+			}
+			return nil
+		}))
+	})
+}

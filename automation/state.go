@@ -73,7 +73,7 @@ type Limits struct {
 	Iterators  int           `json:"iterators,omitempty"`  // of a loop: 100
 	Depth      int           `json:"depth,omitempty"`      // of executions in executions: 5
 	Steps      int           `json:"steps,omitempty"`      // that one execution runs: 100,000
-	Payload    int           `json:"payload,omitempty"`    // bytes of an answer of aws:executeScript: 102,400 (aws:invokeLambdaFunction: twice as much)
+	Payload    int           `json:"payload,omitempty"`    // bytes of an answer of aws:executeScript: 102,400 (aws:invokeLambdaFunction: twice as much); more than 512 KiB are never kept
 	Targets    int           `json:"targets,omitempty"`    // children of one step or execution: 10,000
 	Poll       time.Duration `json:"poll,omitempty"`       // between two looks of aws:waitForAwsResourceProperty: 5 s at first, doubling up to 12 times as much
 	Cancel     time.Duration `json:"cancel,omitempty"`     // of an onCancel workflow: 2 minutes (A2)
