@@ -260,8 +260,9 @@ func (b *box) run(ctx context.Context, iso Isolation) (out Outcome, err error) {
 	werr := b.cmd.Wait()
 	close(ended)
 	<-killed
-	r.SetReadDeadline(time.Now().Add(2 * time.Second))
+	late := time.AfterFunc(2*time.Second, func() { r.Close() }) //nolint:errcheck // should somebody else have kept the other end
 	data := <-read
+	late.Stop()
 	out.Stdout, out.Stderr = stdout.String(), stderr.String()
 	if ctx.Err() != nil {
 		return out, ctx.Err()
