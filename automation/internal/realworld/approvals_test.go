@@ -89,6 +89,24 @@ def script_handler(events, context):
 			approvers: []string{"bea"}, status: automation.Success, steps: "approve=Success deleteCloudFormationStack=Success", order: "cloudformation:DeleteStack", check: func(t *testing.T, a *aws, _ *automation.Execution) {
 				require.Equal(t, "DELETE_COMPLETE", a.things["stack"]["shop"].state)
 			}},
+		{runbook: "AWS-UpdateCloudFormationStackWithApproval", params: params{"StackNameOrId": {"shop"}, "TemplateUrl": {"https://example.com/t"}, "LambdaAssumeRole": {role}, "Approvers": {"bea"}, "SNSTopicArn": {topic}}, approvers: []string{"bea"}, world: func(a *aws) {
+			a.put("function", "UpdateCFTemplate-", "", m{"run": op(func(in m) (m, error) { return m{"got": str(in, "Payload")}, nil })})
+		}, status: automation.Success, steps: "approve=Success createDocumentStack=Success updateCloudFormationTemplate=Success deleteCloudFormationTemplate=Success", order: "cloudformation:CreateStack lambda:Invoke cloudformation:DeleteStack",
+			check: func(t *testing.T, a *aws, x *automation.Execution) {
+				require.JSONEq(t, `{"got":"{\"StackName\": \"shop\", \"TemplateUrl\": \"https://example.com/t\"}"}`, x.Steps[2].Outputs["Payload"].(string))
+				require.Equal(t, "DELETE_COMPLETE", a.things["stack"]["UpdateCFTemplateStack"+x.ID].state)
+			}},
+		{runbook: "AWS-CreateManagedLinuxInstanceWithApproval", params: params{"AmiId": {"ami-1"}, "KeyPairName": {"k"}, "Approvers": {"bea"}, "SNSTopicArn": {topic}, "StackName": {"web"}, "HttpTokens": {"required"}}, approvers: []string{"bea"}, status: automation.Success,
+			steps: "approve=Success createManagedInstanceStack=Success deleteManagedInstanceStack=Success", order: "cloudformation:CreateStack cloudformation:DeleteStack", check: func(t *testing.T, a *aws, _ *automation.Execution) {
+				in := a.things["stack"]["web"].more["in"].(m)
+				require.Equal(t, "ROLLBACK", in["OnFailure"])
+				require.Contains(t, text(in["Parameters"]), `{"ParameterKey":"HttpTokens","ParameterValue":"required"}`)
+				require.Equal(t, "DELETE_COMPLETE", a.things["stack"]["web"].state)
+			}},
+		{runbook: "AWS-CreateManagedLinuxInstanceWithApproval", how: "its stack has the name that the runbook says", gap: defaults, params: params{"AmiId": {"ami-1"}, "KeyPairName": {"k"}, "Approvers": {"bea"}, "SNSTopicArn": {topic}}, approvers: []string{"bea"}, status: automation.Success,
+			steps: "approve=Success createManagedInstanceStack=Success deleteManagedInstanceStack=Success", order: "cloudformation:CreateStack cloudformation:DeleteStack", check: func(t *testing.T, a *aws, x *automation.Execution) {
+				require.Contains(t, a.things["stack"], "CreateManagedInstanceStack"+x.ID)
+			}},
 		{runbook: "AWSSupport-RecoverWorkSpaceWithApproval", how: "a reboot helps", params: recover, world: workspace("UNHEALTHY", "AVAILABLE", ""), approvers: []string{"bea", "cem"}, status: automation.Success,
 			steps: rebooted + " assertWorkSpaceFinalState=Success", order: "workspaces:RebootWorkspaces"},
 		{runbook: "AWSSupport-RecoverWorkSpaceWithApproval", how: "it is restored when a reboot did not help", params: recover, world: workspace("ERROR", "UNHEALTHY", "AVAILABLE"), approvers: []string{"bea", "cem"}, status: automation.Success,

@@ -2,6 +2,7 @@ package realworld
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,9 +126,9 @@ def script_handler(events, context):
 		})
 		a.says("logs:CreateLogStream", `{}`).says("logs:PutLogEvents", `{}`)
 	}
-	endpoints := func(broken ...string) func(a *aws) {
+	endpoints := func(vpcs []string, broken ...string) func(a *aws) {
 		return func(a *aws) {
-			for i, vpc := range []string{"vpc-0a", "vpc-0b", "vpc-0c"} {
+			for i, vpc := range vpcs {
 				g := fmt.Sprintf("sg-%d", i)
 				a.put("group", g, "", m{"GroupId": g, "IpPermissionsEgress": l{}})
 				a.put("object", "diag/actions/diagnosis/"+diagnosis+"/output/123456789012/eu-west-1/FindingNetworkingSecurityGroups/"+vpc+".json", "", m{"body": text(m{"SecurityGroupsCounts": l{m{"SecurityGroups": l{g}}}})})
@@ -167,6 +168,38 @@ def script_handler(events, context):
 			return m{}, nil
 		})
 	}
+	batch := func(mains string) attachments {
+		a := attachments{"main.py": mains}
+		for _, name := range []string{"iam_permission", "job_checks", "ce_checks", "asg_sfr_checks", "results_report"} {
+			a[name+"_handler.py"] = "import boto3\ndef " + name + "_handler(events, context):\n    return boto3.client('batch-checks')." + name + "(events=events)\n"
+		}
+		return a
+	}
+	checks := func(iam string) func(a *aws) {
+		return func(a *aws) {
+			a.says("batch-checks:IamPermission", `{"results":"`+iam+`","message":"permissions","info_codes":[]}`).says("batch-checks:JobChecks", `{"results":"SUCCESS","message":"RUNNABLE","info_codes":["a"]}`)
+			a.says("batch-checks:CeChecks", `{"results":"SUCCESS","message":"VALID","info_codes":[],"is_fargate_job":"False","compute_env_to_check_infra":"env"}`)
+			a.says("batch-checks:AsgSfrChecks", `{"underlying_infra_results":"x","results":"SUCCESS","message":"two do not join","info_codes":[],"run_ecs_automation":"Yes","instances":[{"ClusterName":"c","InstanceId":"i-0123456789abcdef0"},{"ClusterName":"c","InstanceId":"i-0123456789abcdef1"}]}`)
+			a.on("batch-checks:ResultsReport", func(in m) (m, error) { return m{"ExecutionLogs": text(sub(in, "events")), "info_codes": l{}}, nil })
+		}
+	}
+	const main = `def script_handler(events, context):
+    return {"stdout": events["ClusterName"] + "/" + events["InstanceId"], "info_codes": []}
+`
+	share := attachments{}
+	for _, name := range []string{"validate_resources", "check_resource_permission", "analyze_changes", "execute_changes", "results"} {
+		share[name+".py"] = "import boto3\ndef function_handler(events, context):\n    return boto3.client('share')." + name + "(events=events)\n"
+	}
+	shared := func(a *aws) {
+		a.says("share:ValidateResources", `{"encryptionKeyId":"key-1","encryptionKey":{"Arn":"arn:key-1"},"shouldCopyResource":true}`)
+		a.says("share:AnalyzeChanges", `{"shouldUpdateKeyPolicy":false,"originalKeyPolicy":"{}","newKeyPolicy":"{}","report":"r","summary":"one copy"}`)
+		a.on("share:ExecuteChanges", func(in m) (m, error) {
+			a.put("image", "copy", "", m{"by": sub(in, "events")})
+			return m{"copiedResourceId": "ami-copy", "changesApplied": m{"copied_resource": true, "added_permission": false, "updated_policy": false}}, nil
+		})
+		a.on("share:Results", func(in m) (m, error) { return m{"message": text(sub(in, "events")["CopiedResourceId"])}, nil })
+	}
+	job := params{"JobId": {"01234567-89ab-cdef-0123-456789abcdef"}}
 	snapshots := attachments{
 		"validate_snapshots.py": `import boto3
 def script_handler(events, context):
@@ -231,7 +264,7 @@ def script_handler(events, context):
 				require.Equal(t, `["arn:aws:ssm:eu-west-1:123456789012:opsitem:1","arn:aws:sns:eu-west-1:123456789012:t"]`, text(a.things["alarm"]["alarm-28"].more["AlarmActions"]))
 				require.Len(t, a.things["object"], 31, "a review and a backup of each alarm")
 			}},
-		{runbook: "AWS-RemediateSSMAgentHTTPSAccess", params: remedy, world: endpoints(), status: automation.Success, scripts: 3*2 + 3*3 + 1, children: 3,
+		{runbook: "AWS-RemediateSSMAgentHTTPSAccess", params: remedy, world: endpoints([]string{"vpc-0a", "vpc-0b", "vpc-0c"}), status: automation.Success, scripts: 3*2 + 3*3 + 1, children: 3,
 			steps: "RunbookMode=Success GetDocumentName=Success BatchingLoop=Success " + turn + " " + turn + " " + turn + " FailRunbookCondition=Success",
 			order: "ec2:AuthorizeSecurityGroupEgress ec2:AuthorizeSecurityGroupEgress ec2:AuthorizeSecurityGroupEgress", check: func(t *testing.T, a *aws, x *automation.Execution) {
 				require.Equal(t, int64(3), x.Variables["TotalExecutions"])
@@ -239,6 +272,31 @@ def script_handler(events, context):
 				for _, g := range []string{"sg-0", "sg-1", "sg-2"} {
 					require.Len(t, a.things["group"][g].more["IpPermissionsEgress"], 1, g)
 				}
+			}},
+		{runbook: "AWS-RemediateSSMAgentHTTPSAccess", how: "a child fails: more failed than may", params: params{"AutomationAssumeRole": {role}, "BucketName": {"diag"}, "BucketOwner": {"123456789012"}, "DiagnosisExecutionId": {diagnosis}, "ExecutionFailurePercentageThreshold": {"50"}},
+			world: endpoints([]string{"vpc-0b"}, "vpc-0b"), status: automation.Failed, scripts: 8, children: 1,
+			steps: "RunbookMode=Success GetDocumentName=Success BatchingLoop=Success " + strings.Replace(turn, "Executions=Success", "Executions=Failed", 1) + " FailRunbookCondition=Failed", check: func(t *testing.T, a *aws, x *automation.Execution) {
+				require.Equal(t, int64(1), x.Variables["FailedExecutions"])
+				require.Contains(t, text(x.Variables["CurrentAggregatedError"]), "vpc-0b")
+				require.Equal(t, "Exception: Failed amount of child executions exceeds threshold.", x.Failure.Message)
+				require.Empty(t, a.things["group"]["sg-0"].more["IpPermissionsEgress"])
+			}},
+		{runbook: "AWSSupport-TroubleshootAWSBatchJob", gap: both, params: job, files: batch(main), world: checks("SUCCESS"), status: automation.Success, scripts: 7, children: 2, order: anyOrder,
+			steps: "PreflightPermissionChecks=Success BranchOnUserHasPermission=Success AWSBatchJobEvaluation=Success BranchOnBatchJobExistsAndIsinRunnableState=Success BatchComputeEnvironmentEvaluation=Success " +
+				"BranchOnComputeEnvironmentChecksAreOK=Success UnderlyingInfraEvaluation=Success BranchOnInstancesNotJoiningEcsCluster=Success EcsAutomationRunner=Success ExecutionResults=Success", check: func(t *testing.T, a *aws, x *automation.Execution) {
+				require.Equal(t, `["c/i-0123456789abcdef0","c/i-0123456789abcdef1"]`, text(x.Steps[8].Outputs["Output"]))
+			}},
+		{runbook: "AWSSupport-TroubleshootAWSBatchJob", how: "without a right it only reports", gap: both, params: job, files: batch(main), world: checks("FAILED"), status: automation.Success, scripts: 2, order: anyOrder,
+			steps: "PreflightPermissionChecks=Success BranchOnUserHasPermission=Success ExecutionResults=Success", check: func(t *testing.T, a *aws, x *automation.Execution) {
+				require.Contains(t, x.Outputs["ExecutionResults.message"], `"PreflightPermissionChecksResults":"FAILED"`)
+			}},
+		{runbook: "AWSSupport-ShareEncryptedAMIOrEBSSnapshot", params: params{"Approvers": {"bea"}, "ResourceId": {"ami-00000000000000aaa"}, "DestinationAccountId": {"210987654321"}}, files: share, world: shared, approvers: []string{"bea"}, status: automation.Success, scripts: 4,
+			steps: "ValidateResources=Success BranchOnResourcePermission=Success AnalyzeChanges=Success BranchOnChanges=Success GetApproval=Success ExecuteChanges=Success Results=Success", order: anyOrder, outputs: map[string]string{"Results.Message": `"\"ami-copy\""`},
+			check: func(t *testing.T, a *aws, x *automation.Execution) {
+				by := sub(a.things["image"]["copy"].more, "by")
+				require.Equal(t, "Approved", by["ApprovalStatus"])
+				require.Equal(t, true, by["ShouldCopyResource"])
+				require.Equal(t, "{{ CheckResourcePermission.ShouldAddPermission }}", by["ShouldAddPermission"], "a step that did not run has no outputs: a name of one stays a name")
 			}},
 		{runbook: "AWSSupport-RemediateLambdaS3Event", params: params{"LambdaFunctionArn": {function}, "S3BucketName": {"photos"}, "Action": {"Remediate"}}, world: lambda, status: automation.Success, scripts: 3, order: "lambda:AddPermission",
 			steps: "BranchOnCheckAction=Success CheckLambdaFunctionExistence=Success CheckS3BucketExistence=Success AnalyzeS3EventConfiguration=Success AnalyzeLambdaFunctionPermissions=Success GenerateReport=Success", check: func(t *testing.T, a *aws, x *automation.Execution) {

@@ -12,6 +12,7 @@ import (
 // Gaps between these engines and AWS's.
 const (
 	missing  = "an output whose selector finds nothing fails its step; on AWS it has no value, and the branches of this runbook look for that"
+	both     = "a script that is there beside an attachment is run although the handler names a file of the attachment; on AWS that file is run"
 	defaults = "a default that names parameters and variables stays as it is; on AWS it is resolved"
 )
 
@@ -95,8 +96,22 @@ func instances() []story {
 		})})
 	}
 	const patched = "createPatchGroupTags=Success EnterStandby=Success installMissingOSUpdates=Success SleepToCompleteInstall=Success ExitStandby=Success CompletePatchGroupTags=Success SleepBeforeNextInstance=Success"
+	managed := func(status string) func(a *aws) {
+		return func(a *aws) {
+			a.says("ssm:DescribeInstanceInformation", `{"InstanceInformationList":[{"PingStatus":"`+status+`"}]}`)
+		}
+	}
+	ssh := params{"InstanceId": {"i-0123456789abcdef0"}, "Action": {"FixAll"}}
 	standby := "cloudformation:CreateStack lambda:Invoke cloudformation:DeleteStack"
 	return []story{
+		{runbook: "AWSSupport-TroubleshootSSH", params: ssh, world: func(a *aws) {
+			managed("Online")(a)
+			a.answer = func(c command) (string, string, int) { return "Success", c.document + " is done", 0 }
+		}, status: automation.Success, steps: "assertInstanceIsManagedInstance=Success installEC2Rescue=Success troubleshootSSH=Success", order: "run:AWS-ConfigureAWSPackage run:AWS-RunShellScript",
+			outputs: map[string]string{"troubleshootSSH.Output": `"AWS-RunShellScript is done"`}, check: func(t *testing.T, a *aws, _ *automation.Execution) {
+				require.Contains(t, text(a.commands[1].in["Parameters"]), `if test \"FixAll\" = \"FixAll\"`)
+			}},
+		{runbook: "AWSSupport-TroubleshootSSH", how: "it cannot be reached, and nobody said that it may be stopped", params: ssh, world: managed("ConnectionLost"), status: automation.Success, steps: "assertInstanceIsManagedInstance=Failed branchOnAllowOffline=Success"},
 		{runbook: "AWS-RestartEC2Instance", params: params{"InstanceId": {"i-1", "i-2"}}, world: func(a *aws) { a.instance("i-1", "running", nil).instance("i-2", "stopped", nil) }, status: automation.Success,
 			steps: "stopInstances=Success startInstances=Success", order: "ec2:StopInstances ec2:StartInstances", check: func(t *testing.T, a *aws, x *automation.Execution) {
 				require.Equal(t, l{"running", "running"}, x.Steps[1].Outputs["InstanceStates"])
