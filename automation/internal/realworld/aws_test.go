@@ -66,14 +66,14 @@ type aws struct {
 	commands []command
 	answer   func(c command) (status, output string, code int) // what a command comes to; nil is Success
 	roles    map[string]bool
-	look     func(ctx context.Context) // takes over what the service says of its executions
+	look     func(id string) // takes over what the service says of its executions
 	scripts  int
 	now      time.Time
 	made     int
 }
 
 func newAWS() *aws {
-	a := &aws{ops: map[string]op{}, things: map[string]map[string]*thing{}, roles: map[string]bool{}, look: func(context.Context) {}}
+	a := &aws{ops: map[string]op{}, things: map[string]map[string]*thing{}, roles: map[string]bool{}, look: func(string) {}}
 	a.on("clock:Sleep", func(in m) (m, error) {
 		n, _ := in["Seconds"].(json.Number).Float64() //nolint:errcheck // a number
 		a.now = a.now.Add(time.Duration(n * float64(time.Second)))
@@ -144,8 +144,8 @@ func (a *aws) tick() {
 // Call implements api.Caller for actions.
 func (a *aws) Call(ctx context.Context, service, op string, in m) (m, error) {
 	a.tick()
-	if service == "ssm" {
-		a.look(ctx)
+	if c, ok := api.CallOf(ctx); ok && service == "ssm" {
+		a.look(c.Execution)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -226,7 +226,7 @@ func (a *aws) serve(c net.Conn) {
 	json.NewEncoder(c).Encode(answer) //nolint:errcheck // the script may have ended
 }
 
-// Run implements script.Runtime around the real one: it counts, and takes the test's time over before the script's begins.
+// runtime is the real runtime of scripts. It counts them, and takes over the test's time and what there is of executions before one begins.
 type runtime struct {
 	script.Runtime
 	a *aws
@@ -234,7 +234,11 @@ type runtime struct {
 
 func (r runtime) Run(ctx context.Context, j script.Job) (script.Outcome, error) {
 	r.a.tick()
-	r.a.look(ctx)
+	var of map[string]any
+	if err := json.Unmarshal(j.Context, &of); err != nil {
+		return script.Outcome{}, err
+	}
+	r.a.look(str(of, "automation:EXECUTION_ID"))
 	r.a.mu.Lock()
 	r.a.scripts++
 	r.a.mu.Unlock()

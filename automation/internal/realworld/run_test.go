@@ -200,6 +200,7 @@ func (row *story) tell(t *testing.T, docs automation.Documents) {
 		leases := lease.New(st, nil, lease.Config{Owner: "one"})
 		s, err := automation.NewService(automation.Config{Store: st, Documents: docs, Authorizer: access.AllowAll{}, Leases: leases, Actions: actions, System: sys})
 		require.NoError(t, err)
+		a.watch(s)
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { leases.Run(ctx) }) //nolint:errcheck // it ends with ctx
@@ -209,7 +210,6 @@ func (row *story) tell(t *testing.T, docs automation.Documents) {
 
 		id, err := s.Start(ann, automation.Request{DocumentName: row.runbook, Parameters: row.params})
 		require.NoError(t, err)
-		a.watch(s, id)
 		for _, who := range row.approvers {
 			var x *automation.Execution
 			for x == nil || x.Status != automation.Waiting && !x.Status.Done() {

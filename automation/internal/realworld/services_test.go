@@ -1,7 +1,6 @@
 package realworld
 
 import (
-	"context"
 	"slices"
 	"strings"
 
@@ -81,9 +80,9 @@ func (a *aws) ssm() {
 	})
 }
 
-// watch makes the world know an execution and those that it started.
-func (a *aws) watch(s *automation.Service, id string) {
-	a.look = func(context.Context) {
+// watch makes the world know an execution, and those that it started, when something asks for it.
+func (a *aws) watch(s *automation.Service) {
+	a.look = func(id string) {
 		seen := map[string]m{}
 		for ids := []string{id}; len(ids) > 0; ids = ids[1:] {
 			x, _, err := s.Get(ann, ids[0])
