@@ -42,12 +42,15 @@ type LocalOptions struct {
 	Interpreters map[string]string
 	// Dir is where a folder is made for each script, and removed; "" is the system's for temporary files.
 	Dir string
+	// Parallel is how many scripts run at once; 0 is 8. Others wait for their turn, within the time of their step.
+	Parallel int
 }
 
 // Local runs scripts as processes of this machine. It is safe for concurrent use.
 type Local struct {
-	iso Isolation
-	o   LocalOptions
+	iso  Isolation
+	o    LocalOptions
+	room chan struct{}
 }
 
 // NewLocal returns a runtime of this machine. Without an isolation every script fails and says so: there is no way to run one that is not kept apart.
@@ -55,7 +58,11 @@ func NewLocal(iso Isolation, o *LocalOptions) *Local {
 	if o == nil {
 		o = &LocalOptions{}
 	}
-	return &Local{iso: iso, o: *o}
+	n := o.Parallel
+	if n <= 0 {
+		n = 8
+	}
+	return &Local{iso: iso, o: *o, room: make(chan struct{}, n)}
 }
 
 //go:embed runner.py
@@ -107,6 +114,12 @@ func (l *Local) Run(ctx context.Context, j Job) (out Outcome, err error) {
 	if err != nil {
 		return out, err
 	}
+	select {
+	case l.room <- struct{}{}:
+	case <-ctx.Done():
+		return out, ctx.Err()
+	}
+	defer func() { <-l.room }()
 	j.Limits = j.Limits.withDefaults()
 	dir, err := os.MkdirTemp(l.o.Dir, "fleetwright-script-")
 	if err != nil {

@@ -287,6 +287,30 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// No more scripts run at once than may; the others wait, as long as their step does.
+func TestScriptsWaitForTheirTurn(t *testing.T) {
+	for name, iso := range isolations(t) {
+		rt := script.NewLocal(iso, &script.LocalOptions{Parallel: 1})
+		run := func(ctx context.Context, text string) error {
+			_, err := rt.Run(ctx, script.Job{Language: script.Python, Version: "3.11", Handler: "h", Script: []byte(text), Input: json.RawMessage("{}"), Context: json.RawMessage("{}")})
+			return err
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		first := make(chan error)
+		go func() { first <- run(ctx, "import time\ndef h(e, c): time.sleep(300)") }()
+		require.Eventually(t, func() bool {
+			short, stop := context.WithTimeout(t.Context(), time.Second)
+			defer stop()
+			return errors.Is(run(short, "def h(e, c): pass"), context.DeadlineExceeded)
+		}, 30*time.Second, time.Millisecond, name)
+		stop()
+		require.ErrorIs(t, <-first, context.Canceled)
+		require.NoError(t, run(t.Context(), "def h(e, c): pass"), "there is room again")
+		return
+	}
+	t.Skip("SKIPPED: no script can be kept apart on this machine")
+}
+
 // requireNoProcess fails when a process has a word among its arguments.
 func requireNoProcess(t *testing.T, word string) {
 	t.Helper()
