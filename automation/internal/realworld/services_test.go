@@ -41,7 +41,13 @@ func (a *aws) s3() {
 		if err != nil {
 			return nil, err
 		}
-		return m{"Status": x.more["Versioning"], "MFADelete": x.more["MFADelete"]}, nil
+		out := m{}
+		for from, to := range map[string]string{"Versioning": "Status", "MFADelete": "MFADelete"} {
+			if v, ok := x.more[from]; ok {
+				out[to] = v
+			}
+		}
+		return out, nil
 	})
 	a.on("s3:PutBucketVersioning", func(in m) (m, error) {
 		x, err := a.get("bucket", str(in, "Bucket"), "NoSuchBucket")
