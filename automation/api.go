@@ -68,7 +68,7 @@ func (s *Service) Start(ctx context.Context, req Request) (id string, err error)
 	if id, err = s.newID(); err != nil {
 		return "", err
 	}
-	return s.create(ctx, Start{ID: id, ClientToken: tok, Mode: req.Mode, StartedBy: access.From(ctx).Name, System: s.cfg.System, Tags: req.Tags, Limits: s.cfg.Limits,
+	return s.create(ctx, Start{ID: id, ClientToken: tok, Mode: req.Mode, StartedBy: access.From(ctx).Name, Attributes: access.From(ctx).Attributes, System: s.cfg.System, Tags: req.Tags, Limits: s.cfg.Limits,
 		Timeout: req.Timeout, Targets: req.Spread, Parameters: req.Parameters, Document: req.DocumentName, DocumentVersion: req.DocumentVersion})
 }
 
@@ -213,7 +213,7 @@ func (s *Service) Fork(ctx context.Context, id string, n int, inputs map[string]
 	if err != nil {
 		return "", err
 	}
-	f.StartedBy, f.Parent, f.ParentStep = access.From(ctx).Name, "", ""
+	f.StartedBy, f.Attributes, f.Parent, f.ParentStep = access.From(ctx).Name, access.From(ctx).Attributes, "", ""
 	var text []byte
 	if err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
 		text, err = s.get(ctx, r, l.tenant, id, "document", l.head.Source)
@@ -234,7 +234,7 @@ func (s *Service) startChild(ctx context.Context, parent string, sys System, e E
 	if err := access.Check(ctx, s.cfg.Authorizer, actionStart, "automation-definition/"+c.Document, nil); err != nil {
 		return fault.Wrap(op, err)
 	}
-	_, err := s.create(ctx, Start{ID: c.ID, Document: c.Document, DocumentVersion: c.DocumentVersion, Parameters: c.Parameters, Tags: c.Tags, Role: c.Role, StartedBy: access.From(ctx).Name, System: sys,
+	_, err := s.create(ctx, Start{ID: c.ID, Document: c.Document, DocumentVersion: c.DocumentVersion, Parameters: c.Parameters, Tags: c.Tags, Role: c.Role, StartedBy: access.From(ctx).Name, Attributes: access.From(ctx).Attributes, System: sys,
 		Parent: parent, ParentStep: e.StepID, Depth: c.Depth, Limits: s.cfg.Limits, Targets: c.Spread})
 	return err
 }

@@ -247,3 +247,46 @@ func BenchmarkWaiting(b *testing.B) {
 		wg.Wait()
 	}
 }
+
+// BenchmarkStart is the time from a Start to the call of the first action, on a file. The limit is what must be durable before: the start and its beginning, each a commit of as many records.
+func BenchmarkStart(b *testing.B) {
+	called := make(chan time.Time, 1)
+	s, st, end := disk(b, shelf{"One": `{"schemaVersion":"0.3","mainSteps":[{"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"}}]}`}, map[string]automation.Action{
+		"aws:executeAwsApi": {Repeat: true, Run: func(context.Context, automation.Call) (any, error) { called <- time.Now(); return nil, nil }}})
+	defer end()
+	one := func() time.Duration {
+		began := time.Now()
+		id, err := s.Start(ann, automation.Request{DocumentName: "One"})
+		require.NoError(b, err)
+		took := (<-called).Sub(began)
+		_, err = s.Wait(ann, id)
+		require.NoError(b, err)
+		return took
+	}
+	one() // the leases are there then
+	const times = 20
+	var all time.Duration
+	n := 0
+	for b.Loop() {
+		for range times {
+			all += one()
+			n++
+		}
+	}
+	again := time.Now()
+	for i := range times {
+		for _, records := range []int{8, 6} {
+			require.NoError(b, st.Update(b.Context(), func(_ context.Context, tx store.Tx) error {
+				for r := range records {
+					if err := tx.Put([]byte(fmt.Sprintf("bench/%d/%d", r, i)), make([]byte, 500)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+		}
+	}
+	limit := time.Since(again) / times
+	b.ReportMetric(float64(all.Microseconds())/float64(n), "µs/start")
+	b.ReportMetric(float64(all)/float64(n)/float64(limit), "ratio")
+}

@@ -29,7 +29,7 @@ func (o *owner) effect(ctx context.Context, n name, l *live, e Effect) {
 	case Resolve:
 		o.wg.Go(func() { o.push(n, Event{Resolved: s.resolve(ctx, n.tenant, e)}) })
 	case StartChild:
-		by := access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}
+		by := access.Principal{Tenant: n.tenant, Name: l.x.StartedBy, Attributes: l.x.Attributes}
 		parent, sys := l.x.ID, l.x.System
 		o.wg.Go(func() {
 			err := patiently(ctx, func() error { return s.startChild(access.With(ctx, by), parent, sys, e) })
@@ -87,7 +87,7 @@ func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
 	if !e.Deadline.IsZero() {
 		limit = e.Deadline.Sub(o.s.cfg.Now())
 	}
-	own, stop := context.WithTimeout(access.With(ctx, access.Principal{Tenant: n.tenant, Name: l.x.StartedBy}), limit)
+	own, stop := context.WithTimeout(access.With(ctx, access.Principal{Tenant: n.tenant, Name: l.x.StartedBy, Attributes: l.x.Attributes}), limit)
 	o.calls[callName(e)] = stop
 	o.wg.Go(func() {
 		defer stop()

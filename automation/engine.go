@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 func (rb *Runbook) New(req Start, now time.Time) (*Execution, error) {
 	const op = "automation.New"
 	x := &Execution{ID: req.ID, Document: req.Document, DocumentVersion: req.DocumentVersion, DocumentHash: rb.doc.Hash(), ClientToken: req.ClientToken, Mode: req.Mode,
-		StartedBy: req.StartedBy, Role: req.Role, System: req.System, Tags: req.Tags, Parent: req.Parent, ParentStep: req.ParentStep, Depth: req.Depth, Limits: req.Limits,
+		StartedBy: req.StartedBy, Attributes: maps.Clone(req.Attributes), Role: req.Role, System: req.System, Tags: req.Tags, Parent: req.Parent, ParentStep: req.ParentStep, Depth: req.Depth, Limits: req.Limits,
 		Status: Pending, Created: now, Current: -1, Variables: map[string]any{}, Parameters: map[string]any{}}
 	switch {
 	case req.ID == "":

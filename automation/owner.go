@@ -137,8 +137,13 @@ func (o *owner) loop(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if err := o.adoptAll(ctx); err != nil {
-		if ctx.Err() == nil {
+	// A commit that was on its way when the watch began may give no sign. This one comes after it, so that what is read below has it.
+	err = o.s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error { return o.held.Check(ctx, tx) })
+	if err == nil {
+		err = o.adoptAll(ctx)
+	}
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, lease.ErrLost) {
 			o.s.cfg.Log.Warn("cannot read the list of active executions; trying again", "shard", o.n, "error", err)
 		}
 		return

@@ -574,3 +574,34 @@ func TestAnswersAsLargeAsTheAPIAllows(t *testing.T) {
 		}))
 	})
 }
+
+// TestCallsAndChildrenAreMadeAsTheStarter: with the attributes that the host's authorizer looks at, after a change of the control plane, too.
+func TestCallsAndChildrenAreMadeAsTheStarter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		var seen []access.Principal
+		st.acts["aws:executeAwsApi"] = automation.Action{Repeat: true, Run: func(ctx context.Context, _ automation.Call) (any, error) {
+			seen = append(seen, access.From(ctx))
+			return nil, nil
+		}}
+		st.docs["Child"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"a","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"A"}}]}`
+		st.docs["Parent"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"rest","action":"aws:sleep","inputs":{"Duration":"PT1H"}},{"name":"b","action":"aws:executeAwsApi","inputs":{"Service":"s","Api":"B"}},
+		 {"name":"run","action":"aws:executeAutomation","inputs":{"DocumentName":"Child"}}]}`
+		s, end := st.plane("one", true)
+		bob := access.With(context.Background(), access.Principal{Name: "bob", Attributes: map[string]string{"role": "operator"}})
+		id, err := s.Start(bob, automation.Request{DocumentName: "Parent"})
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		end()
+		s, end = st.plane("two", true)
+		defer end()
+		x, err := s.Wait(bob, id)
+		require.NoError(t, err)
+		require.Equal(t, automation.Success, x.Status)
+		require.Len(t, seen, 2)
+		for _, p := range seen {
+			require.Equal(t, "bob", p.Name)
+			require.Equal(t, map[string]string{"role": "operator"}, p.Attributes)
+		}
+	})
+}

@@ -35,7 +35,8 @@ type Execution struct {
 	ClientToken     string            `json:"clientToken,omitempty"`
 	Mode            Mode              `json:"mode"`
 	StartedBy       string            `json:"startedBy,omitempty"`
-	Role            string            `json:"role,omitempty"` // assumeRole, resolved; "" is the identity of the first starter (A24)
+	Attributes      map[string]string `json:"attributes,omitempty"` // of the starter's principal: calls and children are made with them
+	Role            string            `json:"role,omitempty"`       // assumeRole, resolved; "" is the identity of the first starter (A24)
 	System          System            `json:"system"`
 	Tags            map[string]string `json:"tags,omitempty"`
 	Parent          string            `json:"parent,omitempty"`     // the execution that started this one
@@ -177,7 +178,8 @@ type Start struct {
 	ClientToken     string
 	Mode            Mode
 	StartedBy       string
-	Role            string // what a child inherits; the document's assumeRole goes before it
+	Attributes      map[string]string // of the starter's principal
+	Role            string            // what a child inherits; the document's assumeRole goes before it
 	System          System
 	Tags            map[string]string
 	Parent          string
@@ -218,7 +220,7 @@ type Location struct {
 // Clone returns a copy that shares nothing with x.
 func (x *Execution) Clone() *Execution {
 	c := *x
-	c.Tags = maps.Clone(x.Tags)
+	c.Tags, c.Attributes = maps.Clone(x.Tags), maps.Clone(x.Attributes)
 	c.Parameters, c.Variables, c.Outputs = cloneMap(x.Parameters), cloneMap(x.Variables), cloneMap(x.Outputs)
 	c.Failure = x.Failure.clone()
 	c.Steps = make([]Step, len(x.Steps))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,8 +14,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/automation"
+	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/boltstore"
 )
 
 // dying is a store that ends a control plane at its n-th commit: that one and all after it fail, or the n-th is made and its answer lost.
@@ -216,4 +220,37 @@ func TestALeaseThatWasTaken(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, h, 2)
 	})
+}
+
+// TestWhatStartsAsTheServiceBegins is found at once, whichever comes first: the commit of the start, or the watch of the owner that is to hear of it.
+func TestWhatStartsAsTheServiceBegins(t *testing.T) {
+	for range 8 {
+		st, err := boltstore.Open(t.Context(), filepath.Join(t.TempDir(), "store"), nil)
+		require.NoError(t, err)
+		leases := lease.New(st, nil, lease.Config{Exclusive: true})
+		s, err := automation.NewService(automation.Config{Store: st, Authorizer: access.AllowAll{}, Leases: leases, Documents: shelf{"Rest": `{"schemaVersion":"0.3","mainSteps":[{"name":"a","action":"aws:sleep","inputs":{"Duration":"PT0S"}}]}`}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running, starting sync.WaitGroup
+		running.Go(func() { leases.Run(ctx) }) //nolint:errcheck // it ends with ctx
+		running.Go(func() { s.Run(ctx) })      //nolint:errcheck // likewise
+		for range 16 {
+			starting.Go(func() {
+				id, err := s.Start(ann, automation.Request{DocumentName: "Rest"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				soon, stop := context.WithTimeout(ann, 20*time.Second) // a minute later it would be found anyhow
+				defer stop()
+				if x, err := s.Wait(soon, id); err != nil || x == nil {
+					t.Errorf("it was not found: %v", err)
+				}
+			})
+		}
+		starting.Wait()
+		cancel()
+		running.Wait()
+		require.NoError(t, st.Close())
+	}
 }
