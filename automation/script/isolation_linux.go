@@ -329,17 +329,25 @@ func (m flags) readOnly(p string) string {
 	return strings.Join(out, ",")
 }
 
-// start starts the process without a way to new privileges.
+// start starts the process without a way to new privileges, and so that it does not outlive this program.
 func (b *box) start() error {
 	started := make(chan error, 1)
-	go func() { // in a thread of its own, which ends with it: what is set for the thread is inherited by the process
+	if b.cmd.SysProcAttr == nil {
+		b.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	b.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	go func() { // in a thread of its own: what is set for it is inherited by the process, which is killed when the thread ends
 		runtime.LockOSThread()
 		const prSetNoNewPrivs = 38
 		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); errno != 0 {
 			started <- errno
 			return
 		}
-		started <- b.cmd.Start()
+		err := b.cmd.Start()
+		started <- err
+		if err == nil {
+			<-b.ended
+		}
 	}()
 	if err := <-started; err != nil {
 		return refuse("a script cannot be kept apart on this machine: %s", fault.Clean(err.Error()))

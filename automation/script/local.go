@@ -33,6 +33,7 @@ type box struct {
 	dir    string
 	limits Limits
 	lang   string
+	ended  chan struct{} // is closed when it has
 }
 
 // LocalOptions of NewLocal; nil is the zero value.
@@ -147,7 +148,7 @@ func (l *Local) Run(ctx context.Context, j Job) (out Outcome, err error) {
 	for k, v := range j.Env {
 		env[k] = v
 	}
-	b := &box{argv: argv, dir: dir, limits: j.Limits, lang: j.Language, cmd: &exec.Cmd{Stdin: bytes.NewReader(work), Env: []string{}}}
+	b := &box{ended: make(chan struct{}), argv: argv, dir: dir, limits: j.Limits, lang: j.Language, cmd: &exec.Cmd{Stdin: bytes.NewReader(work), Env: []string{}}}
 	for k, v := range env {
 		b.cmd.Env = append(b.cmd.Env, k+"="+v)
 	}
@@ -260,18 +261,17 @@ func (b *box) run(ctx context.Context, iso Isolation) (out Outcome, err error) {
 		r.Close()                                        //nolint:errcheck // a script that writes more gets an error
 		read <- data
 	}()
-	ended := make(chan struct{})
 	killed := make(chan struct{})
 	go func() {
 		select {
 		case <-ctx.Done():
 			b.kill()
-		case <-ended:
+		case <-b.ended:
 		}
 		close(killed)
 	}()
 	werr := b.cmd.Wait()
-	close(ended)
+	close(b.ended)
 	<-killed
 	late := time.AfterFunc(2*time.Second, func() { r.Close() }) //nolint:errcheck // should somebody else have kept the other end
 	data := <-read

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -309,6 +310,42 @@ func TestScriptsWaitForTheirTurn(t *testing.T) {
 		return
 	}
 	t.Skip("SKIPPED: no script can be kept apart on this machine")
+}
+
+const orphanMark = "FLEETWRIGHT_SCRIPT_ORPHAN"
+
+// A script does not outlive a control plane that is killed: the test starts itself as one, and kills it.
+func TestNoScriptOutlivesItsControlPlane(t *testing.T) {
+	mark := os.Getenv(orphanMark)
+	if mark != "" {
+		for _, iso := range isolations(t) {
+			go step(t, script.NewLocal(iso, nil), nil, python("import subprocess\ndef handler(e, c): subprocess.run(['sh', '-c', 'sleep 300; true "+mark+"'])"))
+		}
+		select {}
+	}
+	n := len(isolations(t))
+	if n == 0 {
+		t.Skip("SKIPPED: no script can be kept apart on this machine")
+	}
+	mark = fmt.Sprintf("orphan-%d", os.Getpid())
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNoScriptOutlivesItsControlPlane$")
+	cmd.Env = append(os.Environ(), orphanMark+"="+mark)
+	require.NoError(t, cmd.Start())
+	defer cmd.Process.Kill() //nolint:errcheck // it may be dead
+	count := func() (n int) {
+		all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		require.NoError(t, err)
+		for _, p := range all {
+			if b, err := os.ReadFile(p); err == nil && strings.Contains(string(b), "true "+mark) {
+				n++
+			}
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return count() >= n }, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Kill())
+	cmd.Wait() //nolint:errcheck // it was killed
+	require.Eventually(t, func() bool { return count() == 0 }, 30*time.Second, 10*time.Millisecond)
 }
 
 // requireNoProcess fails when a process has a word among its arguments.
