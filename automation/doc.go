@@ -24,6 +24,7 @@
 //   - A placeholder of an output that nobody gave stays in the text as it is, as on AWS: what has to look whether a step ran can.
 //   - In a loop, isEnd and the end of the list end the iteration; an abort ends the loop and what it stands in; a jump to a step outside leaves the loop. The
 //     iterations are counted from 1. At MaxIterations a loop ends well. A placeholder finds the outputs of the newest run of a step.
+//   - A list in the Payload of a script is kept whole, where AWS's page speaks of 100 items; its size has AWS's limit.
 //   - A Reject fails aws:approve at once. Who approves is counted once.
 //   - Stop with Cancel ends what is at work, waits for its children and runs its onCancel workflow, all within two minutes; the execution is Cancelled however
 //     that went. Stop with Complete lets the step at work finish: a wait goes on.

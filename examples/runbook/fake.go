@@ -61,6 +61,9 @@ func readFakes(file string) (*fakes, error) {
 	return f, nil
 }
 
+// knows reports whether something is said of an operation.
+func (f *fakes) knows(key string) bool { return len(f.answers[strings.ToLower(key)]) > 0 }
+
 // next is the next answer of a kind; the last one is for all further calls.
 func (f *fakes) next(key string) (answer any, ok bool, err error) {
 	key = strings.ToLower(key)
@@ -204,6 +207,9 @@ func (d *desk) actions(scripts automation.Action) map[string]automation.Action {
 	opts := &api.Options{}
 	if d.fakes != nil {
 		caller, opts.Poll, opts.PollMost = d.fakes, 50*time.Millisecond, time.Second
+	}
+	if d.note.Fleet {
+		caller = api.Mux{Services: map[string]api.Caller{"ssm": api.CallerFunc(d.callFleet)}, Other: caller}
 	}
 	out := api.Actions(caller, opts)
 	out["aws:executeScript"] = scripts

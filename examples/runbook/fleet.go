@@ -16,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/ssmops"
 )
 
 //go:embed runbooks/patch-web-node.yaml
@@ -102,6 +103,16 @@ func prepare(dir string) error {
 // runCommand is aws:runCommand on the small fleet, which is opened after the service is made.
 func (d *desk) runCommand(ctx context.Context, c automation.Call) (any, error) {
 	return fleetwright.CommandRunner(d.fleet.Commands, d.wanted).Run(ctx, c)
+}
+
+// callFleet calls operations of Systems Manager: those of the small fleet, unless -fake says something of them.
+func (d *desk) callFleet(ctx context.Context, service, operation string, inputs map[string]any) (map[string]any, error) {
+	if d.fakes != nil && d.fakes.knows(service+":"+operation) {
+		return d.fakes.Call(ctx, service, operation, inputs)
+	}
+	f := d.fleet
+	ops := ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory, Compliance: f.Compliance, Audit: f.Audit}, nil)
+	return ssmops.RunbookCaller{API: ops}.Call(ctx, service, operation, inputs)
 }
 
 // wanted reports whether a step still waits for its command: when this program ends, the command is let run, and found again by who goes on with the execution.

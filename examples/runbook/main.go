@@ -19,8 +19,8 @@
 //
 //	{"ec2:DescribeInstances": [{"Reservations": []}, {"$error": "Throttling: slow down"}], "aws:runCommand": {"Status": "Success"}, "step:look": {"Id": "i-1"}, "*": "expected"}
 //
-// one answer a call, the last of a list for all further calls; the answer "expected" is what the runbook's own selectors look for, and "*": "expected" says so of all the rest, scripts excepted. With -fleet the commands of
-// aws:runCommand run on the small fleet of the default example.
+// one answer a call, the last of a list for all further calls; the answer "expected" is what the runbook's own selectors look for, and "*": "expected" says so of all the rest, scripts excepted. With -fleet
+// aws:runCommand and the operations of the service ssm are those of the small fleet of the default example.
 //
 // Approvals are asked for in the terminal, or answered by -yes and -no; otherwise the program ends and says how to approve. Exit codes: 0 the execution is a Success; 3 it is
 // not, or not yet; 1 something could not be done; 2 bad arguments.
@@ -103,7 +103,7 @@ func verbs() []verb {
 		answers(fs)
 		fs.String("parameters", "", "as `name=value,…` or JSON")
 		fs.String("fake", "", "a `file` with what operations answer")
-		fs.Bool("fleet", false, "aws:runCommand runs on the small fleet of the default example")
+		fs.Bool("fleet", false, "aws:runCommand and the service ssm are the small fleet of the default example")
 		fs.Bool("interactive", false, "ask before every step (Mode Interactive)")
 	}
 	return []verb{

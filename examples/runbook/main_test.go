@@ -251,6 +251,16 @@ func TestTheExampleSurvivesAKill(t *testing.T) {
 	release, err = os.ReadFile(d.file("data/fleet/machines/web-3/release"))
 	require.NoError(t, err)
 	require.Equal(t, "2.4.0\n", string(release))
+
+	require.NoError(t, os.WriteFile(d.file("ssm.yaml"), []byte(`
+schemaVersion: "0.3"
+outputs: [run.Output]
+mainSteps:
+- {name: put, action: "aws:executeAwsApi", inputs: {Service: ssm, Api: PutParameter, Name: /web/release, Value: "2.5", Type: String, Overwrite: true}}
+- {name: get, action: "aws:executeAwsApi", inputs: {Service: ssm, Api: GetParameter, Name: /web/release}, outputs: [{Name: Value, Selector: "$.Parameter.Value", Type: String}]}
+- {name: run, action: "aws:runCommand", inputs: {DocumentName: AWS-RunShellScript, Targets: [{Key: "tag:Name", Values: [web-1]}], Parameters: {commands: ["echo it is {{ get.Value }}"]}}}
+`), 0o600))
+	require.Contains(t, d.must(exitOK, "run", d.file("ssm.yaml"), "-fleet"), "run.Output = it is 2.5", "the fleet answers for the service ssm")
 }
 
 func TestCtrlCLeavesTheExecution(t *testing.T) {
