@@ -72,6 +72,8 @@ func TestAttachments(t *testing.T) {
 			{"a module in a folder of a zip", "lib/deep.f", []any{"Attachment", "one.zip"}, nil},
 			{"the only module needs no name", "handler", []any{"Attachment", "one.zip"}, "hello"},
 			{"a file that is no zip", "handler", []any{"Attachment", "alone.py"}, "alone"},
+			{"a Script that is a placeholder beside an Attachment with the handler's file", "main.handler", []any{"Attachment", "code.zip", "Script", "%PYTHONSCRIPT%", "InputPayload", map[string]any{"n": 21}}, 42.0},
+			{"a handler with a dot that no file has is one of the Script", "script.handler", []any{"Attachment", "code.zip", "Script", "def handler(e, c): return 'own'"}, "own"},
 			{"a Script beside an Attachment imports from it", "handler", []any{"Attachment", "code.zip", "Script", "from lib.deep import f\ndef handler(e, c): return f(3)"}, 6.0},
 		} {
 			t.Run(c.rule, func(t *testing.T) {

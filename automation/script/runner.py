@@ -12,7 +12,9 @@ def load(job):
     files = os.path.join(here, "files")
     sys.path[0] = files
     handler = job["handler"].replace("/", ".")
-    if job["script"]:
+    name, _, function = handler.rpartition(".")
+    # Where a Script stands beside an Attachment and the handler names a file of the attachment, the script is a placeholder in AWS's own documents.
+    if job["script"] and not (name and os.path.exists(os.path.join(files, *name.split(".")) + ".py")):
         path = os.path.join(here, "script.py")
         with open(path, "rb") as f:
             code = compile(f.read(), path, "exec")
@@ -20,8 +22,7 @@ def load(job):
         module.__file__ = path
         sys.modules["script"] = module
         exec(code, module.__dict__)
-        return module, handler.rpartition(".")[2]
-    name, _, function = handler.rpartition(".")
+        return module, function
     if not name:
         tops = [n[:-3] for n in sorted(os.listdir(files)) if n.endswith(".py")]
         if len(tops) != 1:
