@@ -59,8 +59,7 @@ func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since t
 	}
 	for e, err := range d.Events(as(ctx, ""), id, 0) {
 		if ctx.Err() != nil {
-			fmt.Fprintf(a.stdout, "\nLeft as it is: go on with `resume %s`, or `stop %s`.\n", short(id), short(id))
-			return errNot
+			return a.leave(id)
 		}
 		if err != nil {
 			return err
@@ -73,7 +72,7 @@ func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since t
 			}
 			if st == automation.Waiting {
 				if left, err := a.nextStep(ctx, p, d, id); left || err != nil {
-					return orNot(err)
+					return a.orLeave(ctx, id, err)
 				}
 			}
 			continue
@@ -101,7 +100,7 @@ func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since t
 		}
 		if automation.Status(kind) == automation.Waiting && now.Steps[i].Status == automation.Waiting {
 			if left, err := a.answer(ctx, p, d, id, &now.Steps[i]); left || err != nil {
-				return orNot(err)
+				return a.orLeave(ctx, id, err)
 			}
 		}
 	}
@@ -109,15 +108,24 @@ func (a *app) follow(ctx context.Context, p *parsed, d *desk, id string, since t
 		return err
 	}
 	if !x.Status.Done() {
-		fmt.Fprintf(a.stdout, "\nLeft as it is: go on with `resume %s`, or `stop %s`.\n", short(id), short(id))
-		return errNot
+		return a.leave(id)
 	}
 	return a.ended(x)
 }
 
-func orNot(err error) error {
-	if err == nil {
+// leave says how to go on with an execution that has not ended.
+func (a *app) leave(id string) error {
+	fmt.Fprintf(a.stdout, "\nLeft as it is: go on with `resume %s`, or `stop %s`.\n", short(id), short(id))
+	return errNot
+}
+
+// orLeave is the end of following an execution that waits for somebody who is not here, or who pressed Ctrl-C.
+func (a *app) orLeave(ctx context.Context, id string, err error) error {
+	switch {
+	case err == nil:
 		return errNot
+	case ctx.Err() != nil:
+		return a.leave(id)
 	}
 	return err
 }

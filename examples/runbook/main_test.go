@@ -264,28 +264,39 @@ mainSteps:
 }
 
 func TestCtrlCLeavesTheExecution(t *testing.T) {
-	d := newDesktop(t, map[string]string{"s.yaml": `{"schemaVersion":"0.3","mainSteps":[{"name":"rest","action":"aws:sleep","inputs":{"Duration":"PT1H"}}]}`})
-	ctx, cancel := context.WithCancel(t.Context())
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	var errs bytes.Buffer
-	a := &app{stdin: strings.NewReader(""), stdout: w, stderr: &errs, now: time.Now}
-	ended := make(chan int, 1)
-	go func() {
-		ended <- a.main(ctx, []string{"run", d.file("s.yaml"), "-dir", d.file("data")})
-		w.Close() //nolint:errcheck // a pipe
-	}()
-	var said bytes.Buffer
-	for b := make([]byte, 4096); !strings.Contains(said.String(), "InProgress"); {
-		n, err := r.Read(b)
-		require.NoError(t, err, said.String())
-		said.Write(b[:n])
+	for name, c := range map[string]struct{ step, until, status string }{
+		"while it runs":       {`{"name":"rest","action":"aws:sleep","inputs":{"Duration":"PT1H"}}`, "InProgress", "InProgress"},
+		"while somebody asks": {`{"name":"ask","action":"aws:approve","inputs":{"Approvers":["ann"]}}`, "as ann?", "Waiting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesktop(t, map[string]string{"s.json": `{"schemaVersion":"0.3","mainSteps":[` + c.step + `]}`})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			keyboard, typed, err := os.Pipe()
+			require.NoError(t, err)
+			defer typed.Close() //nolint:errcheck // nothing is typed
+			var errs bytes.Buffer
+			a := &app{stdin: keyboard, stdout: w, stderr: &errs, terminal: true, now: time.Now}
+			ended := make(chan int, 1)
+			go func() {
+				ended <- a.main(ctx, []string{"run", d.file("s.json"), "-dir", d.file("data")})
+				w.Close() //nolint:errcheck // a pipe
+			}()
+			var said bytes.Buffer
+			for b := make([]byte, 4096); !strings.Contains(said.String(), c.until); {
+				n, err := r.Read(b)
+				require.NoError(t, err, said.String())
+				said.Write(b[:n])
+			}
+			cancel()
+			require.Equal(t, exitNot, <-ended, errs.String())
+			_, err = said.ReadFrom(r)
+			require.NoError(t, err)
+			require.Contains(t, said.String(), "go on with `resume ")
+			require.Contains(t, d.must(exitOK, "list"), c.status)
+			require.Contains(t, d.must(exitOK, "stop", uuid.FindString(said.String())), "Cancelled")
+		})
 	}
-	cancel()
-	require.Equal(t, exitNot, <-ended, errs.String())
-	_, err = said.ReadFrom(r)
-	require.NoError(t, err)
-	require.Contains(t, said.String(), "go on with `resume ")
-	require.Contains(t, d.must(exitOK, "list"), "InProgress")
-	require.Contains(t, d.must(exitOK, "stop", uuid.FindString(said.String())), "Cancelled")
 }
