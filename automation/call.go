@@ -89,6 +89,7 @@ func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
 	}
 	own, stop := context.WithTimeout(access.With(ctx, access.Principal{Tenant: n.tenant, Name: l.x.StartedBy, Attributes: l.x.Attributes}), limit)
 	o.calls[callName(e)] = stop
+	mayMiss := l.x.Limits.MissingOutputs
 	o.wg.Go(func() {
 		defer stop()
 		out, err := act.Run(own, c)
@@ -104,7 +105,7 @@ func (o *owner) invoke(ctx context.Context, n name, l *live, e Effect) {
 		default:
 			v, err := plain(out)
 			if r.Output = v; err == nil {
-				err = l.rb.condense(e.Step, e.Inputs, r)
+				err = l.rb.condense(e.Step, e.Inputs, r, mayMiss)
 			}
 			if err != nil {
 				r.Output, r.Outputs, r.Failure = nil, nil, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: fault.MessageOf(err)}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -60,7 +61,35 @@ func (rb *Runbook) New(req Start, now time.Time) (*Execution, error) {
 		}
 		x.Parameters[k] = p
 	}
+	rb.defaults(x, req.Parameters)
 	return x, rb.settle(x, req)
+}
+
+// defaults fills in what the defaults of parameters that were not given refer to: system variables and other parameters, as AWS's own runbooks do (a stack named after
+// {{automation:EXECUTION_ID}}). What a default refers to and nobody knows stays as it is.
+func (rb *Runbook) defaults(x *Execution, given map[string][]string) {
+	r := &run{rb: rb, x: x, now: x.Created, next: -1}
+	for range 2 { // a default may refer to one that is declared later
+		for i := range rb.doc.Parameters {
+			p := &rb.doc.Parameters[i]
+			if _, ok := given[p.Name]; ok || p.Default == nil {
+				continue
+			}
+			n := compile(p.Default)
+			if n.shape == 0 {
+				continue
+			}
+			was, err := plain(p.Default.Go())
+			if err != nil || !reflect.DeepEqual(was, x.Parameters[p.Name]) {
+				continue
+			}
+			if v, err := n.resolve(r.get); err == nil {
+				if v, err = plain(v); err == nil && reflect.TypeOf(v) == reflect.TypeOf(was) {
+					x.Parameters[p.Name] = v
+				}
+			}
+		}
+	}
 }
 
 // settle gives a new execution its variables and its role.

@@ -2,6 +2,7 @@ package automation
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,7 +58,7 @@ func (r *run) answered(i int, out any) {
 			return
 		}
 	}
-	got, err := s.outputsOf(out)
+	got, err := s.outputsOf(out, r.x.Limits.MissingOutputs)
 	if err != nil {
 		r.failed(i, Failed, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: err.Error()}, true)
 		return
@@ -85,8 +86,8 @@ func (r *run) mostPayload(action string) int {
 	return 0
 }
 
-// outputsOf reads the outputs out of an answer.
-func (s *step) outputsOf(out any) (map[string]any, error) {
+// outputsOf reads the outputs out of an answer. With mayMiss those that are not there have no value.
+func (s *step) outputsOf(out any, mayMiss bool) (map[string]any, error) {
 	got := map[string]any{}
 	if m, ok := out.(map[string]any); ok && s.Spec() != nil {
 		for _, o := range s.Spec().Outputs {
@@ -110,6 +111,9 @@ func (s *step) outputsOf(out any) (map[string]any, error) {
 			return nil, fmt.Errorf("output %s: its selector %w", clip(o.name), o.err)
 		}
 		v, err := o.sel.Select(out)
+		if mayMiss && errors.Is(err, errMissing) {
+			continue
+		}
 		if err == nil {
 			v, err = typed(v, o.typ)
 		}
@@ -161,7 +165,7 @@ func (r *run) looked(i int, out any) {
 	}
 	v, err := sel.Select(out)
 	if err == nil && desired(v, rec.Inputs["DesiredValues"]) {
-		got, err := s.outputsOf(out)
+		got, err := s.outputsOf(out, r.x.Limits.MissingOutputs)
 		if err != nil {
 			r.failed(i, Failed, &Failure{Stage: PostVerification, Type: VerificationFailure, Message: err.Error()}, true)
 			return
@@ -207,7 +211,7 @@ func desired(v, values any) bool {
 const mostAnswer = 512 << 10
 
 // condense keeps of an answer that is too large for a history only what the step takes from it.
-func (rb *Runbook) condense(name string, inputs map[string]any, r *Result) error {
+func (rb *Runbook) condense(name string, inputs map[string]any, r *Result, mayMiss bool) error {
 	b, err := encode(r.Output)
 	if err != nil || len(b) <= mostAnswer {
 		return err
@@ -227,7 +231,7 @@ func (rb *Runbook) condense(name string, inputs map[string]any, r *Result) error
 	case "aws:executeScript", "aws:invokeLambdaFunction":
 		return tooLarge
 	default:
-		got, err := s.outputsOf(r.Output)
+		got, err := s.outputsOf(r.Output, mayMiss)
 		if err != nil {
 			return err
 		}

@@ -78,6 +78,10 @@ type Limits struct {
 	Targets    int           `json:"targets,omitempty"`    // children of one step or execution: 10,000
 	Poll       time.Duration `json:"poll,omitempty"`       // between two looks of aws:waitForAwsResourceProperty: 5 s at first, doubling up to 12 times as much
 	Cancel     time.Duration `json:"cancel,omitempty"`     // of an onCancel workflow: 2 minutes (A2)
+
+	// MissingOutputs lets a step succeed whose output selector finds nothing: the output has no value then, and what refers to it keeps the reference as text. AWS's guide calls it an error (A9), which is the
+	// default; some of AWS's own runbooks, such as AWSSupport-EmptyS3Bucket, can only work so.
+	MissingOutputs bool `json:"missingOutputs,omitempty"`
 }
 
 func (l Limits) withDefaults() Limits {

@@ -74,7 +74,7 @@ def script_handler(events, context):
 		{runbook: "AWSSupport-EmptyS3Bucket", how: "a bucket whose deletions need a second factor", params: empty, files: code, world: bucket(m{"Versioning": "Enabled", "MFADelete": "Enabled"}), status: automation.Success, steps: asked, scripts: 1},
 		{runbook: "AWSSupport-EmptyS3Bucket", how: "nobody approves within an hour", params: empty, files: code, world: bucket(m{"Versioning": "Enabled", "MFADelete": "Disabled"}), status: automation.TimedOut,
 			steps: asked + " approvalToMakeChangesToTheProvidedS3Bucket=TimedOut", scripts: 1},
-		{runbook: "AWSSupport-EmptyS3Bucket", how: "a bucket that never had versions", gap: missing, params: empty, files: code, world: func(a *aws) { bucket(m{})(a); rules(a) }, approvers: []string{"bea"}, status: automation.Success, scripts: 2,
+		{runbook: "AWSSupport-EmptyS3Bucket", how: "a bucket that never had versions", params: empty, files: code, world: func(a *aws) { bucket(m{})(a); rules(a) }, approvers: []string{"bea"}, status: automation.Success, scripts: 2,
 			steps: asked + " approvalToMakeChangesToTheProvidedS3Bucket=Success branchOnBucketVersioningStatus=Success updateBucketPolicyAndLifeCycleConfiguration=Success branchOnFailingIfBucketPropertiesNotUpdated=Success", order: "s3:PutBucketLifecycleConfiguration"},
 		{runbook: "AWS-StopEC2InstanceWithApproval", params: stop, world: one, approvers: []string{"cem"}, status: automation.Success, steps: "approve=Success stopInstances=Success", order: "ec2:StopInstances",
 			check: func(t *testing.T, a *aws, x *automation.Execution) {
@@ -103,7 +103,7 @@ def script_handler(events, context):
 				require.Contains(t, text(in["Parameters"]), `{"ParameterKey":"HttpTokens","ParameterValue":"required"}`)
 				require.Equal(t, "DELETE_COMPLETE", a.things["stack"]["web"].state)
 			}},
-		{runbook: "AWS-CreateManagedLinuxInstanceWithApproval", how: "its stack has the name that the runbook says", gap: defaults, params: params{"AmiId": {"ami-1"}, "KeyPairName": {"k"}, "Approvers": {"bea"}, "SNSTopicArn": {topic}}, approvers: []string{"bea"}, status: automation.Success,
+		{runbook: "AWS-CreateManagedLinuxInstanceWithApproval", how: "its stack has the name that the runbook says", params: params{"AmiId": {"ami-1"}, "KeyPairName": {"k"}, "Approvers": {"bea"}, "SNSTopicArn": {topic}}, approvers: []string{"bea"}, status: automation.Success,
 			steps: "approve=Success createManagedInstanceStack=Success deleteManagedInstanceStack=Success", order: "cloudformation:CreateStack cloudformation:DeleteStack", check: func(t *testing.T, a *aws, x *automation.Execution) {
 				require.Contains(t, a.things["stack"], "CreateManagedInstanceStack"+x.ID)
 			}},

@@ -281,12 +281,12 @@ def script_handler(events, context):
 				require.Equal(t, "Exception: Failed amount of child executions exceeds threshold.", x.Failure.Message)
 				require.Empty(t, a.things["group"]["sg-0"].more["IpPermissionsEgress"])
 			}},
-		{runbook: "AWSSupport-TroubleshootAWSBatchJob", gap: both, params: job, files: batch(main), world: checks("SUCCESS"), status: automation.Success, scripts: 7, children: 2, order: anyOrder,
+		{runbook: "AWSSupport-TroubleshootAWSBatchJob", params: job, files: batch(main), world: checks("SUCCESS"), status: automation.Success, scripts: 7, children: 2, order: anyOrder,
 			steps: "PreflightPermissionChecks=Success BranchOnUserHasPermission=Success AWSBatchJobEvaluation=Success BranchOnBatchJobExistsAndIsinRunnableState=Success BatchComputeEnvironmentEvaluation=Success " +
 				"BranchOnComputeEnvironmentChecksAreOK=Success UnderlyingInfraEvaluation=Success BranchOnInstancesNotJoiningEcsCluster=Success EcsAutomationRunner=Success ExecutionResults=Success", check: func(t *testing.T, a *aws, x *automation.Execution) {
 				require.Equal(t, `["c/i-0123456789abcdef0","c/i-0123456789abcdef1"]`, text(x.Steps[8].Outputs["Output"]))
 			}},
-		{runbook: "AWSSupport-TroubleshootAWSBatchJob", how: "without a right it only reports", gap: both, params: job, files: batch(main), world: checks("FAILED"), status: automation.Success, scripts: 2, order: anyOrder,
+		{runbook: "AWSSupport-TroubleshootAWSBatchJob", how: "without a right it only reports", params: job, files: batch(main), world: checks("FAILED"), status: automation.Success, scripts: 2, order: anyOrder,
 			steps: "PreflightPermissionChecks=Success BranchOnUserHasPermission=Success ExecutionResults=Success", check: func(t *testing.T, a *aws, x *automation.Execution) {
 				require.Contains(t, x.Outputs["ExecutionResults.message"], `"PreflightPermissionChecksResults":"FAILED"`)
 			}},

@@ -9,13 +9,6 @@ import (
 	"github.com/fleetwright/fleetwright/automation"
 )
 
-// Gaps between these engines and AWS's.
-const (
-	missing  = "an output whose selector finds nothing fails its step; on AWS it has no value, and the branches of this runbook look for that"
-	both     = "a script that is there beside an attachment is run although the handler names a file of the attachment; on AWS that file is run"
-	defaults = "a default that names parameters and variables stays as it is; on AWS it is resolved"
-)
-
 type params = map[string][]string
 
 // instances are runbooks that do something to instances without scripts.
@@ -135,7 +128,7 @@ func instances() []story {
 				require.Equal(t, x.Steps[0].Outputs["InstanceIds"], l{a.commands[0].instances[0]})
 				require.Equal(t, map[string]bool{role: true}, a.roles)
 			}},
-		{runbook: "AWS-UpdateLinuxAmi", how: "its image has the name that the runbook says", gap: defaults, params: byDefault, world: ami, status: automation.Success,
+		{runbook: "AWS-UpdateLinuxAmi", how: "its image has the name that the runbook says", params: byDefault, world: ami, status: automation.Success,
 			steps: "launchInstance=Success verifySsmInstall=Success updateOSSoftware=Success stopInstance=Success createImage=Success terminateInstance=Success",
 			order: "ec2:RunInstances run:AWS-RunShellScript run:AWS-RunShellScript ec2:StopInstances ec2:CreateImage ec2:TerminateInstances", check: func(t *testing.T, a *aws, x *automation.Execution) {
 				require.Regexp(t, `^UpdateLinuxAmi_from_ami-00000000000000aaa_on_2000-01-01_00\.\d\d\.\d\d$`, a.things["image"][x.Outputs["createImage.ImageId"].(string)].more["Name"])
@@ -165,7 +158,7 @@ func instances() []story {
 				require.Len(t, a.things["association"], 1)
 				require.Equal(t, "arn:aws:iam::123456789012:instance-profile/webs", a.things["association"][x.Outputs["AttachIAMProfileToInstance.AssociationId"].(string)].more["Arn"])
 			}},
-		{runbook: "AWS-AttachIAMToInstance", how: "the role has no profile", gap: missing, params: params{"InstanceId": {"i-1"}, "RoleName": {"web"}}, world: func(a *aws) {
+		{runbook: "AWS-AttachIAMToInstance", how: "the role has no profile", params: params{"InstanceId": {"i-1"}, "RoleName": {"web"}}, world: func(a *aws) {
 			profile(a)
 			a.instance("i-1", "running", nil)
 			a.put("association", "old", "", m{"InstanceId": "i-1", "Arn": "arn:aws:iam::123456789012:instance-profile/old"})
