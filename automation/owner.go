@@ -383,7 +383,12 @@ func (o *owner) apply(ctx context.Context, jobs []job) error {
 			}
 		}
 		if len(batch) > 0 {
-			if err := o.s.commit(ctx, o.held, batch); err != nil {
+			start := o.s.cfg.Now()
+			err := o.s.commit(ctx, o.held, batch)
+			if o.s.cfg.Observe != nil {
+				o.s.cfg.Observe(Observation{Shard: int(o.n), Transitions: len(batch), Took: o.s.cfg.Now().Sub(start), Err: err, Held: len(o.lives), Pending: len(o.pending)})
+			}
+			if err != nil {
 				bad = err
 				var again []job
 				for _, c := range batch {

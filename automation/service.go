@@ -64,6 +64,16 @@ type Targets interface {
 	Values(ctx context.Context, tenant string, targets []target.Target) ([]string, error)
 }
 
+// Observation is how one part of the executions stands after a commit, for a host's gauges.
+type Observation struct {
+	Shard       int           // which of the [Shards]
+	Transitions int           // that were committed together
+	Took        time.Duration // the commit
+	Err         error         // why nothing was committed; it is tried again
+	Held        int           // executions of the part that have not ended, in memory
+	Pending     int           // of them those that wait for room (Concurrency)
+}
+
 // Config is what a Service is made of. Store, Documents, Authorizer and Leases are required.
 type Config struct {
 	Store      store.Store
@@ -84,6 +94,9 @@ type Config struct {
 
 	// Names gives the other names of a caller by which an approver may be meant: an ARN, roles, groups. nil: only its name.
 	Names func(p access.Principal) []string
+
+	// Observe is called after every commit of an owner, by the goroutine that decides: it must not block. nil looks at nothing.
+	Observe func(Observation)
 
 	Concurrency int // executions that this process runs at once, those that wait for people and children apart; 0 is 100 (A21)
 	Snapshot    int // events between two snapshots of an execution; 0 is 64

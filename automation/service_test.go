@@ -605,3 +605,43 @@ func TestCallsAndChildrenAreMadeAsTheStarter(t *testing.T) {
 		}
 	})
 }
+
+func TestCommitsAreObserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite(t)
+		var mu sync.Mutex
+		transitions, held, pending := 0, 0, 0
+		st.mod = func(c *automation.Config) {
+			c.Concurrency = 1
+			c.Observe = func(o automation.Observation) {
+				mu.Lock()
+				defer mu.Unlock()
+				transitions += o.Transitions
+				held, pending = max(held, o.Held), max(pending, o.Pending)
+				if o.Err != nil {
+					t.Error(o.Err)
+				}
+			}
+		}
+		st.docs["Rest"] = `{"schemaVersion":"0.3","mainSteps":[{"name":"rest","action":"aws:sleep","inputs":{"Duration":"PT1M"}}]}`
+		s, end := st.plane("one", true)
+		defer end()
+		time.Sleep(time.Second)
+		var ids []string
+		for range 40 { // more than there are parts: one has several
+			id, err := s.Start(ann, automation.Request{DocumentName: "Rest"})
+			require.NoError(t, err)
+			ids = append(ids, id)
+		}
+		for _, id := range ids {
+			x, err := s.Wait(ann, id)
+			require.NoError(t, err)
+			require.Equal(t, automation.Success, x.Status)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		require.GreaterOrEqual(t, transitions, 80, "each began and ended")
+		require.Positive(t, held)
+		require.Positive(t, pending)
+	})
+}
