@@ -2,6 +2,7 @@ package automation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -54,25 +55,42 @@ func (rb *Runbook) SVG(x *Execution) []byte {
 		}
 	}
 	for _, side := range [][]lane{right, far} { // a lane is free for a line that begins below the end of all in it
-		var ends [][2]int
+		type way struct {
+			kind byte
+			to   int
+		} // lines of one kind to one step share a lane
+		spans, lane := map[way][2]int{}, map[way]int{}
+		var order []way
 		for i := range side {
 			a, z := side[i].e.from, side[i].e.to
+			w := way{side[i].e.kind, z}
 			if z < 0 {
 				z = n
 			}
 			if a > z {
 				a, z = z, a
 			}
+			if old, ok := spans[w]; ok {
+				a, z = min(a, old[0]), max(z, old[1])
+			} else {
+				order = append(order, w)
+			}
+			spans[w] = [2]int{a, z}
+		}
+		var used [][][2]int
+		for _, w := range order {
 			at := 0
-			for at < len(ends) && !(a >= ends[at][1] || z <= ends[at][0]) {
+			for at < len(used) && slices.ContainsFunc(used[at], func(o [2]int) bool { return spans[w][0] < o[1] && spans[w][1] > o[0] }) {
 				at++
 			}
-			if at == len(ends) {
-				ends = append(ends, [2]int{a, z})
-			} else {
-				ends[at] = [2]int{min(a, ends[at][0]), max(z, ends[at][1])}
+			if at == len(used) {
+				used = append(used, nil)
 			}
-			side[i].lane = at
+			used[at] = append(used[at], spans[w])
+			lane[w] = at
+		}
+		for i := range side {
+			side[i].lane = lane[way{side[i].e.kind, side[i].e.to}]
 		}
 	}
 	lanes := func(side []lane) (m int) {
