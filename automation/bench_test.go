@@ -161,49 +161,54 @@ func BenchmarkDurable(b *testing.B) {
 	}
 	s, st, end := disk(b, shelf{"Ten": src + "]}"}, map[string]automation.Action{"aws:executeAwsApi": {Repeat: true, Run: func(context.Context, automation.Call) (any, error) { return nil, nil }}})
 	defer end()
-	const at = 16
-	rounds := 0
-	start := time.Now()
+	id, err := s.Start(ann, automation.Request{DocumentName: "Ten"})
+	require.NoError(b, err)
+	_, err = s.Wait(ann, id) // its leases are there then
+	require.NoError(b, err)
+	const at, rounds = 16, 5
+	var ours, limit time.Duration // taken in turn: what else the machine does meets both
+	n, k := 0, 0
 	for b.Loop() {
-		var wg sync.WaitGroup
-		for range at {
-			wg.Go(func() {
-				id, err := s.Start(ann, automation.Request{DocumentName: "Ten"})
-				if err == nil {
-					_, err = s.Wait(ann, id)
-				}
-				if err != nil {
-					b.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		rounds++
-	}
-	each := time.Since(start) / time.Duration(rounds*at*12) // a start, a begin, ten answers
-	again := time.Now()
-	const commits = 60
-	var wg sync.WaitGroup
-	for g := range at {
-		wg.Go(func() {
-			for i := range commits {
-				if err := st.Update(b.Context(), func(_ context.Context, tx store.Tx) error {
-					for _, k := range []string{"log", "head", "event", "events"} { // what a transition writes: the entry, what lists show, what followers hear and its number
-						if err := tx.Put([]byte(fmt.Sprintf("bench/%s/%d/%d", k, g, i)), make([]byte, 500)); err != nil {
-							return err
+		for range rounds {
+			start := time.Now()
+			var wg sync.WaitGroup
+			for range at {
+				wg.Go(func() {
+					id, err := s.Start(ann, automation.Request{DocumentName: "Ten"})
+					if err == nil {
+						_, err = s.Wait(ann, id)
+					}
+					if err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			ours += time.Since(start)
+			start = time.Now()
+			for g := range at {
+				wg.Go(func() {
+					for i := range 12 {
+						if err := st.Update(b.Context(), func(_ context.Context, tx store.Tx) error {
+							for _, r := range []string{"log", "head", "event", "events"} { // what a transition writes: the entry, what lists show, what followers hear and its number
+								if err := tx.Put([]byte(fmt.Sprintf("bench/%s/%d/%d", r, g, k*12+i)), make([]byte, 500)); err != nil {
+									return err
+								}
+							}
+							return nil
+						}); err != nil {
+							b.Error(err)
 						}
 					}
-					return nil
-				}); err != nil {
-					b.Error(err)
-				}
+				})
 			}
-		})
+			wg.Wait()
+			limit += time.Since(start)
+			n, k = n+at*12, k+1 // a start, a beginning, ten answers
+		}
 	}
-	wg.Wait()
-	limit := time.Since(again) / (at * commits)
-	b.ReportMetric(1/each.Seconds(), "transitions/s")
-	b.ReportMetric(float64(each)/float64(limit), "ratio")
+	b.ReportMetric(float64(n)/ours.Seconds(), "transitions/s")
+	b.ReportMetric(float64(ours)/float64(limit), "ratio")
 }
 
 // BenchmarkWaiting holds executions that wait for a person, 1,000 of them (10,000 with FLEETWRIGHT_LONG=1): memory and goroutines of each.
