@@ -173,15 +173,13 @@ type runner struct {
 	writes  driver.Writes // of the batch so far
 	waiting []*request    // wait for the commit, with errs
 	errs    []error
-	keys    [][]byte // written, if anybody watches
-	watched bool
+	keys    [][]byte // written; also while nobody watches, for somebody may begin to before the commit ends
 	c       Commit
 }
 
 func (b *runner) batch(q []*request) {
 	start := time.Now()
 	b.waiting, b.errs, b.keys, b.c = b.waiting[:0], b.errs[:0], b.keys[:0], Commit{}
-	b.watched = b.s.watchers.Any()
 	b.c.Waited = start.Sub(q[0].since)
 	tx, bucket, err := b.s.eng.begin(true)
 	if err != nil {
@@ -272,9 +270,7 @@ func (b *runner) apply() (err error) {
 		if err != nil {
 			return fmt.Errorf("boltstore: %w", err)
 		}
-		if b.watched {
-			b.keys = append(b.keys, k)
-		}
+		b.keys = append(b.keys, k)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx stor
 		return err
 	}
 	start := time.Now()
-	t := &tx{m: s.state.Load().Frozen(), until: start.Add(store.MaxUpdate), watched: s.watchers.Any()}
+	t := &tx{m: s.state.Load().Frozen(), until: start.Add(store.MaxUpdate)}
 	defer t.dead.Store(true)
 	err = fn(inner, t)
 	t.dead.Store(true)
@@ -97,13 +97,12 @@ func tooLong(limit time.Duration) error {
 
 // tx is one run of a function. An Update changes its own copy of the state.
 type tx struct {
-	m       tree.Map
-	ctx     context.Context // of the View; nil in an Update
-	until   time.Time
-	meter   driver.Meter
-	keys    [][]byte // written, if anybody watches
-	watched bool
-	dead    atomic.Bool
+	m     tree.Map
+	ctx   context.Context // of the View; nil in an Update
+	until time.Time
+	meter driver.Meter
+	keys  [][]byte // written; also while nobody watches, for somebody may begin to before the function ends
+	dead  atomic.Bool
 }
 
 // reader hides Put and Delete from a View.
@@ -198,9 +197,7 @@ func (t *tx) Put(key, value []byte) error {
 	copy(buf[len(key):], value)
 	k := buf[:len(key):len(key)]
 	t.m.Set(k, buf[len(key):])
-	if t.watched {
-		t.keys = append(t.keys, k)
-	}
+	t.keys = append(t.keys, k)
 	return nil
 }
 
@@ -213,8 +210,6 @@ func (t *tx) Delete(key []byte) error {
 		return err
 	}
 	t.m.Delete(key)
-	if t.watched {
-		t.keys = append(t.keys, append([]byte(nil), key...))
-	}
+	t.keys = append(t.keys, append([]byte(nil), key...))
 	return nil
 }

@@ -296,6 +296,21 @@ func writers64(c *c) {
 func watch(c *c) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
+	// The first one to watch begins while an Update is under way, and hears of it: nothing may fall between the last look and the first signal.
+	var first <-chan struct{}
+	c.ok(c.s.Update(ctx, func(_ context.Context, tx store.Tx) (err error) {
+		if first == nil {
+			if first, err = store.Watch(ctx, c.s, []byte("v/")); err != nil {
+				return err
+			}
+		}
+		return tx.Put([]byte("v/1"), []byte("x"))
+	}), "an Update during which somebody begins to watch")
+	select {
+	case <-first:
+	case <-time.After(20 * time.Second):
+		c.fatal("no signal for who began to watch while the Update was under way")
+	}
 	ch, err := store.Watch(ctx, c.s, []byte("w/"))
 	c.ok(err, "Watch")
 	for i := range 3 {
