@@ -309,9 +309,14 @@ func (s *Service) Stop(ctx context.Context, id string, typ StopType) error {
 
 // look loads an execution for somebody who may read it.
 func (s *Service) look(ctx context.Context, op, id string) (l *live, err error) {
+	return s.lookAs(ctx, op, actionGet, id)
+}
+
+// lookAs is look for who has the right to another action.
+func (s *Service) lookAs(ctx context.Context, op, action, id string) (l *live, err error) {
 	resource := "automation-execution/" + clip(fault.Clean(id))
-	defer func() { s.audited(ctx, actionGet, resource, err) }()
-	if err := access.Check(ctx, s.cfg.Authorizer, actionGet, resource, nil); err != nil {
+	defer func() { s.audited(ctx, action, resource, err) }()
+	if err := access.Check(ctx, s.cfg.Authorizer, action, resource, nil); err != nil {
 		return nil, fault.Wrap(op, err)
 	}
 	return s.load(ctx, access.Tenant(ctx), id)

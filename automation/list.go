@@ -225,7 +225,7 @@ func (f *StepFilter) fits(s *Step) bool {
 }
 
 // Steps returns the steps of an execution, in AWS's order (see [Runbook.StepExecutions]), at most limit (1 to 50, 0 is 50). next is 0 at the end, else what the next call is
-// to be given as after.
+// to be given as after. It needs ssm:DescribeAutomationStepExecutions on the execution.
 func (s *Service) Steps(ctx context.Context, id string, f StepFilter, limit, after int) (out []Step, next int, err error) {
 	const op = "automation.Steps"
 	if limit == 0 {
@@ -234,7 +234,7 @@ func (s *Service) Steps(ctx context.Context, id string, f StepFilter, limit, aft
 	if limit < 1 || limit > 50 || after < 0 {
 		return nil, 0, fault.New(op, fault.Validation, "MaxResults is 1 to 50")
 	}
-	l, err := s.look(ctx, op, id)
+	l, err := s.lookAs(ctx, op, "ssm:DescribeAutomationStepExecutions", id)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -3,6 +3,8 @@ package ssmops
 import (
 	"cmp"
 	"context"
+	"strconv"
+	"time"
 
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/document"
@@ -461,4 +463,91 @@ func (a *API) previewAutomationExecution(ctx context.Context, in *PreviewAutomat
 		out.Steps = append(out.Steps, StepPreview{StepName: s.Name, Action: s.Action, Impact: s.Impact, Inputs: jsonOf(s.Inputs), Next: next, Likely: s.Likely})
 	}
 	return out, nil
+}
+
+// DescribeAutomationStepExecutionsRequest is the request of DescribeAutomationStepExecutions. Filters are those of AWS: StepName, Action, StepExecutionId, StepExecutionStatus, StartTimeAfter, StartTimeBefore,
+// ParentStepExecutionId, ParentStepIteration, ParentStepIteratorValue. MaxResults is 1 to 50, 50 by default.
+type DescribeAutomationStepExecutionsRequest struct {
+	AutomationExecutionID string             `json:"AutomationExecutionId"`
+	Filters               []AutomationFilter `json:"Filters,omitempty"`
+	NextToken             string             `json:"NextToken,omitempty"`
+	MaxResults            int                `json:"MaxResults,omitempty"`
+	ReverseOrder          bool               `json:"ReverseOrder,omitempty"`
+}
+
+func (r *DescribeAutomationStepExecutionsRequest) resource() string {
+	return "automation-execution/" + clip(r.AutomationExecutionID)
+}
+
+// DescribeAutomationStepExecutionsResult is its answer.
+type DescribeAutomationStepExecutionsResult struct {
+	StepExecutions []StepExecution `json:"StepExecutions"`
+	NextToken      string          `json:"NextToken,omitempty"`
+}
+
+func (a *API) describeAutomationStepExecutions(ctx context.Context, in *DescribeAutomationStepExecutionsRequest) (any, error) {
+	const op = "ssmops.DescribeAutomationStepExecutions"
+	f, err := stepFilter(op, in.Filters)
+	if err != nil {
+		return nil, err
+	}
+	f.Reverse = in.ReverseOrder
+	after := 0
+	if in.NextToken != "" {
+		if after, err = strconv.Atoi(in.NextToken); err != nil || after <= 0 || strconv.Itoa(after) != in.NextToken {
+			return nil, fault.New(op, fault.InvalidNextToken, "NextToken is not one that this list gave: begin again without it")
+		}
+	}
+	steps, next, err := a.Automations.Steps(ctx, in.AutomationExecutionID, f, in.MaxResults, after)
+	if err != nil {
+		return nil, err
+	}
+	out := DescribeAutomationStepExecutionsResult{StepExecutions: []StepExecution{}}
+	for i := range steps {
+		out.StepExecutions = append(out.StepExecutions, stepShape(&steps[i], nil))
+	}
+	if next > 0 {
+		out.NextToken = strconv.Itoa(next)
+	}
+	return out, nil
+}
+
+func stepFilter(op string, filters []AutomationFilter) (f automation.StepFilter, err error) {
+	if len(filters) > 6 {
+		return f, fault.New(op, fault.InvalidFilterValue, "%d filters are given; at most 6 are allowed", len(filters))
+	}
+	for _, in := range filters {
+		if len(in.Values) == 0 || len(in.Values) > 10 {
+			return f, fault.New(op, fault.InvalidFilterValue, "filter %s has %d values; give 1 to 10", clip(in.Key), len(in.Values))
+		}
+		first := in.Values[0]
+		switch in.Key {
+		case "StepName":
+			f.Names = append(f.Names, in.Values...)
+		case "Action":
+			f.Actions = append(f.Actions, in.Values...)
+		case "StepExecutionId":
+			f.IDs = append(f.IDs, in.Values...)
+		case "StepExecutionStatus":
+			for _, v := range in.Values {
+				f.Statuses = append(f.Statuses, automation.Status(v))
+			}
+		case "StartTimeAfter":
+			f.After, err = time.Parse(time.RFC3339, first)
+		case "StartTimeBefore":
+			f.Before, err = time.Parse(time.RFC3339, first)
+		case "ParentStepExecutionId":
+			f.ParentStep = first
+		case "ParentStepIteration":
+			f.Iteration, err = strconv.Atoi(first)
+		case "ParentStepIteratorValue":
+			f.IteratorValue = first
+		default:
+			return f, fault.New(op, fault.InvalidFilterKey, "%q is no filter of steps: use StepName, Action, StepExecutionId, StepExecutionStatus, StartTimeAfter, StartTimeBefore or ParentStep…", clip(in.Key))
+		}
+		if err != nil {
+			return f, fault.New(op, fault.InvalidFilterValue, "filter %s has the value %q: give a time as 2026-03-01T00:00:00Z, or a number", in.Key, clip(first))
+		}
+	}
+	return f, nil
 }

@@ -1,6 +1,7 @@
 package ssmops
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -58,6 +59,29 @@ func TestAutomationOperations(t *testing.T) {
 		require.Equal(t, "admin", x.ExecutedBy)
 		require.Equal(t, map[string][]string{"Id": {"i-2"}, "List": {"a", "b"}}, x.Parameters)
 		require.Len(t, x.StepExecutions, 3)
+		list := func(in m) (names []string, next string) {
+			in["AutomationExecutionId"] = id
+			r := call1[DescribeAutomationStepExecutionsResult](w, "DescribeAutomationStepExecutions", in)
+			for _, st := range r.StepExecutions {
+				names = append(names, st.StepName)
+			}
+			return names, r.NextToken
+		}
+		names, next := list(m{"MaxResults": 2})
+		require.Equal(t, []string{"call", "hold"}, names)
+		names, next = list(m{"MaxResults": 2, "NextToken": next})
+		require.Equal(t, []string{"last"}, names)
+		require.Empty(t, next)
+		names, _ = list(m{"Filters": []m{{"Key": "StepExecutionStatus", "Values": []string{"Success"}}, {"Key": "Action", "Values": []string{"aws:executeAwsApi", "aws:sleep"}}}})
+		require.Equal(t, []string{"call"}, names)
+		names, _ = list(m{"ReverseOrder": true})
+		require.Equal(t, []string{"hold", "call"}, names)
+		for _, f := range []m{{"Key": "Colour", "Values": []string{"x"}}, {"Key": "StepName"}, {"Key": "StartTimeAfter", "Values": []string{"soon"}}, {"Key": "ParentStepIteration", "Values": []string{"x"}}} {
+			b, err := json.Marshal(m{"AutomationExecutionId": id, "Filters": []m{f}})
+			require.NoError(t, err)
+			_, err = w.api.Call(w.ctx, "DescribeAutomationStepExecutions", b)
+			require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", f)
+		}
 		call := x.StepExecutions[0]
 		require.Equal(t, map[string]string{"Service": `"ec2"`, "Api": `"Look"`, "Ids": `["a","b"]`, "Id": `"i-2"`}, call.Inputs)
 		require.Equal(t, []string{"i-2"}, call.Outputs["Id"])

@@ -264,6 +264,7 @@ func Operations() []Operation {
 		add(Operation{Name: "SendAutomationSignal", Summary: "Approve, reject, resume or go on in an execution.", needs: needsAutomations}, (*API).sendAutomationSignal),
 		add(Operation{Name: "GetAutomationExecution", Summary: "Read an execution with its steps and outputs.", needs: needsAutomations}, (*API).getAutomationExecution),
 		add(Operation{Name: "DescribeAutomationExecutions", Summary: "List executions of runbooks.", needs: needsAutomations}, (*API).describeAutomationExecutions),
+		add(Operation{Name: "DescribeAutomationStepExecutions", Summary: "List the steps of an execution.", needs: needsAutomations}, (*API).describeAutomationStepExecutions),
 		add(Operation{Name: "PreviewAutomationExecution", Permission: "ssm:StartExecutionPreview", Own: true, Summary: "Say what a runbook would do, without doing it.", needs: needsAutomations}, (*API).previewAutomationExecution),
 
 		// The record of calls.

@@ -110,7 +110,7 @@ func samples() map[string]func(things) any {
 		"ListComplianceSummaries": nothing, "ListResourceComplianceSummaries": nothing,
 		"StartAutomationExecution": func(things) any { return m{"DocumentName": "Wait"} }, "DescribeAutomationExecutions": nothing,
 		"PreviewAutomationExecution": func(things) any { return m{"DocumentName": "Wait"} },
-		"GetAutomationExecution":     execution, "StopAutomationExecution": execution,
+		"GetAutomationExecution":     execution, "StopAutomationExecution": execution, "DescribeAutomationStepExecutions": execution,
 		"SendAutomationSignal": func(x things) any { return m{"AutomationExecutionId": x.execution, "SignalType": "Resume"} },
 		"ListAudit":            nothing,
 	}
