@@ -59,7 +59,7 @@ func TestAutomationOperations(t *testing.T) {
 		require.Equal(t, "admin", x.ExecutedBy)
 		require.Equal(t, map[string][]string{"Id": {"i-2"}, "List": {"a", "b"}}, x.Parameters)
 		require.Len(t, x.StepExecutions, 3)
-		list := func(in m) (names []string, next string) {
+		stepsOf := func(in m) (names []string, next string) {
 			in["AutomationExecutionId"] = id
 			r := call1[DescribeAutomationStepExecutionsResult](w, "DescribeAutomationStepExecutions", in)
 			for _, st := range r.StepExecutions {
@@ -67,14 +67,14 @@ func TestAutomationOperations(t *testing.T) {
 			}
 			return names, r.NextToken
 		}
-		names, next := list(m{"MaxResults": 2})
+		names, next := stepsOf(m{"MaxResults": 2})
 		require.Equal(t, []string{"call", "hold"}, names)
-		names, next = list(m{"MaxResults": 2, "NextToken": next})
+		names, next = stepsOf(m{"MaxResults": 2, "NextToken": next})
 		require.Equal(t, []string{"last"}, names)
 		require.Empty(t, next)
-		names, _ = list(m{"Filters": []m{{"Key": "StepExecutionStatus", "Values": []string{"Success"}}, {"Key": "Action", "Values": []string{"aws:executeAwsApi", "aws:sleep"}}}})
+		names, _ = stepsOf(m{"Filters": []m{{"Key": "StepExecutionStatus", "Values": []string{"Success"}}, {"Key": "Action", "Values": []string{"aws:executeAwsApi", "aws:sleep"}}}})
 		require.Equal(t, []string{"call"}, names)
-		names, _ = list(m{"ReverseOrder": true})
+		names, _ = stepsOf(m{"ReverseOrder": true})
 		require.Equal(t, []string{"hold", "call"}, names)
 		for _, f := range []m{{"Key": "Colour", "Values": []string{"x"}}, {"Key": "StepName"}, {"Key": "StartTimeAfter", "Values": []string{"soon"}}, {"Key": "ParentStepIteration", "Values": []string{"x"}}} {
 			b, err := json.Marshal(m{"AutomationExecutionId": id, "Filters": []m{f}})
