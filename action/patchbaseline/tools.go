@@ -148,12 +148,18 @@ func (t *tools) start(ctx context.Context, p program) (out output, err error) {
 		var stop context.CancelCauseFunc
 		limit, stop = context.WithCancelCause(context.WithoutCancel(ctx))
 		clock := time.AfterFunc(p.limit, func() { stop(errLimit) })
+		told := make(chan struct{})
 		after := context.AfterFunc(ctx, func() {
+			defer close(told)
 			fmt.Fprintf(t.c.Stderr, "The step was stopped while %s was at work; it has %s to come to its end.\n", p.argv[0], t.o.Finish) //nolint:errcheck // never fails
 			clock.Reset(t.o.Finish)
 		})
-		defer after()
 		defer clock.Stop()
+		defer func() {
+			if !after() {
+				<-told // what it writes comes before what follows
+			}
+		}()
 		defer stop(nil)
 	}
 	defer cancel()
