@@ -184,7 +184,9 @@ func TestExplanationsAreTrue(t *testing.T) {
 			}
 		}
 	})
-	require.Positive(t, waited, "the test never met a waiting patch")
+	if !testing.Short() { // few worlds may have none
+		require.Positive(t, waited, "the test never met a waiting patch")
+	}
 }
 
 // waits returns the earliest day of which a rule says that only the date is missing.

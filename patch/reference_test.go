@@ -306,6 +306,8 @@ func TestEvaluateAgreesWithTheRules(t *testing.T) {
 		}
 	})
 	for _, s := range []patch.State{patch.StateInstalled, patch.StateMissing, patch.StateInstalledOther, patch.StateInstalledRejected, patch.StateInstalledPendingReboot} {
-		require.Positive(t, seen[s], "no world had anything %s", s)
+		if !testing.Short() { // few worlds may lack some
+			require.Positive(t, seen[s], "no world had anything %s", s)
+		}
 	}
 }
