@@ -66,7 +66,7 @@ packages_with() {
 	grep -rlE --include='*_test.go' "$1" . | grep -v '/testdata/' | xargs -r -n1 dirname | sort -u
 }
 
-# fuzz SECONDS: runs every fuzz target so long, one a core, from one instrumented test binary a package.
+# fuzz SECONDS: runs every fuzz target so long, two a core (their time is the clock's), from one instrumented test binary a package.
 fuzz() {
 	local seconds="$1" dir bin
 	: >"$work/targets"
@@ -95,7 +95,7 @@ fuzz() {
 	}
 	export -f fuzz_one only_out_of_time
 	export work seconds
-	xargs -r -L1 -P "$(nproc)" bash -c 'fuzz_one "$@"' fuzz <"$work/targets"
+	xargs -r -L1 -P "$((2 * $(nproc)))" bash -c 'fuzz_one "$@"' fuzz <"$work/targets"
 }
 
 # readme_test: the test command that README.md gives, else the usual one.

@@ -249,7 +249,7 @@ func TestReconnectsForEver(t *testing.T) {
 	require.Equal(t, 1, second.exit(), "one process has the directory at a time")
 }
 
-// TestMemory measures what the built program has resident when it is connected over TLS and idle: at most 15 MiB. It waits 60 s, in short mode 5 s.
+// TestMemory measures what the built program has resident when it is connected over TLS and idle: at most 15 MiB. It waits 20 s, in short mode 5 s.
 func TestMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: /proc is needed")
@@ -260,7 +260,7 @@ func TestMemory(t *testing.T) {
 	a.line()
 	n := p.online(1)[0]
 	require.Equal(t, "x\n", p.sh(n.ID, "echo x").StandardOutputContent, "one that has worked")
-	idle := 60 * time.Second
+	idle := 20 * time.Second
 	if testing.Short() {
 		idle = 5 * time.Second
 	}
