@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -426,22 +425,9 @@ func (w *selection) item(it *Item) bool {
 	})
 }
 
+// summary asks of a summary what is asked of an item: their properties are the same.
 func (w *selection) summary(s *ResourceSummaryItem) bool {
-	return w.all(func(key string) (string, time.Time) {
-		switch key {
-		case "ComplianceType":
-			return s.ComplianceType, time.Time{}
-		case "ResourceId":
-			return s.ResourceID, time.Time{}
-		case "ResourceType":
-			return s.ResourceType, time.Time{}
-		case "Status":
-			return s.Status, time.Time{}
-		case "Severity", "OverallSeverity":
-			return s.OverallSeverity, time.Time{}
-		}
-		return execution(&s.ExecutionSummary, key)
-	})
+	return w.item(&Item{ComplianceType: s.ComplianceType, ResourceID: s.ResourceID, ResourceType: s.ResourceType, Status: s.Status, Severity: s.OverallSeverity, ExecutionSummary: s.ExecutionSummary})
 }
 
 func execution(e *ExecutionSummary, key string) (string, time.Time) {
@@ -471,8 +457,5 @@ func (s *Service) Types(ctx context.Context, node string) (out []string, err err
 		}
 		return nil
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		err = nil
-	}
 	return out, storeFault(op, err)
 }

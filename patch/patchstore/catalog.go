@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/patch"
@@ -135,41 +134,15 @@ func (s *Service) DescribeEffectivePatchesForPatchBaseline(ctx context.Context, 
 	if err != nil {
 		return out, err
 	}
-	now := s.cfg.Now().UTC()
-	const horizon = 366 * 24 * time.Hour // the longest delay is 360 days
-	// Three sweeps: as the baseline is, by its rules alone, and as if it rejected nothing.
-	bare, accepting := b.Baseline, b.Baseline
-	bare.ApprovedPatches, accepting.RejectedPatches = nil, nil
-	var sweeps [3]map[story]time.Time
-	for i, b := range []*patch.Baseline{&b.Baseline, &bare, &accepting} {
-		list, err := patch.Sweep(b, patch.NodeFacts{OperatingSystem: b.System()}, []patch.Archive{{At: now, Available: all}}, now.Add(horizon), nil)
-		if err != nil {
-			return out, c.findings(err)
-		}
-		sweeps[i] = approvals(list)
+	list, err := patch.Effective(&b.Baseline, patch.NodeFacts{OperatingSystem: b.Baseline.System()}, all, s.cfg.Now().UTC())
+	if err != nil {
+		return out, c.findings(err)
 	}
 	var seen []EffectivePatch
-	offers(all, func(a *patch.Available, n *patch.Advisory) {
-		st := PatchStatus{}
-		k := story{name: a.Name, arch: a.Arch, version: a.Version}
-		if n != nil {
-			k.advisory = n.ID
-		}
-		at, rule, open := sweeps[0][k], sweeps[1][k], sweeps[2][k]
-		switch {
-		case at.IsZero() && !open.IsZero():
-			st.DeploymentStatus = "EXPLICIT_REJECTED"
-		case at.IsZero():
-			return
-		case rule.IsZero(), rule.After(at):
-			st.DeploymentStatus, st.ComplianceLevel, st.ApprovalDate = "EXPLICIT_APPROVED", cmp.Or(b.Baseline.ApprovedComplianceLevel, patch.LevelUnspecified), at
-		case at.After(now):
-			st.DeploymentStatus, st.ApprovalDate = "PENDING_APPROVAL", at
-		default:
-			st.DeploymentStatus, st.ApprovalDate = "APPROVED", at
-		}
-		seen = append(seen, EffectivePatch{described(a, n), st})
-	})
+	for i := range list {
+		e := &list[i]
+		seen = append(seen, EffectivePatch{described(e.Patch, e.Advisory), PatchStatus{DeploymentStatus: string(e.Status), ComplianceLevel: e.Level, ApprovalDate: e.Approval}})
+	}
 	name := func(e EffectivePatch) string {
 		return e.Patch.ID + "\x00" + strings.Join(e.Patch.AdvisoryIDs, ",") + "\x00" + e.Patch.Repository
 	}
@@ -177,21 +150,4 @@ func (s *Service) DescribeEffectivePatchesForPatchBaseline(ctx context.Context, 
 	seen = slices.CompactFunc(seen, func(a, b EffectivePatch) bool { return name(a) == name(b) })
 	out.EffectivePatches, out.NextToken = cut(p, seen, name)
 	return out, nil
-}
-
-// story names a version under a notice.
-type story struct{ name, arch, version, advisory string }
-
-// approvals returns by story when a sweep approved it.
-func approvals(list []patch.Approval) map[story]time.Time {
-	out := make(map[story]time.Time, len(list))
-	for i := range list {
-		s := &list[i]
-		at := s.Approved
-		if at.IsZero() {
-			at = s.Pending
-		}
-		out[story{s.Name, s.Arch, s.Version, s.Advisory}] = at
-	}
-	return out
 }

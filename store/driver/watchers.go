@@ -36,13 +36,6 @@ func (ws *Watchers) Watch(ctx context.Context, prefix []byte) <-chan struct{} {
 	return w.ch
 }
 
-// Any reports whether anybody watches.
-func (ws *Watchers) Any() bool {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	return len(ws.all) > 0
-}
-
 // Notify signals those whose prefix is that of a key. It sorts keys. It does not block.
 func (ws *Watchers) Notify(keys [][]byte) {
 	ws.mu.Lock()

@@ -1,0 +1,8 @@
+package driver
+
+// Len returns how many watch.
+func (ws *Watchers) Len() int {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return len(ws.all)
+}
