@@ -82,6 +82,7 @@ var table = map[string]row{
 	"store":           {floor: seams},
 	"store/key":       {floor: seams, also: []string{"store"}},
 	"store/record":    {floor: seams, also: []string{"store"}, tests: []string{"store/key"}},
+	"store/paging":    {floor: seams},
 	"store/driver":    {floor: seams, also: []string{"store"}},
 	"store/memstore":  {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"}},
 	"store/boltstore": {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"}},

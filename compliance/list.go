@@ -2,9 +2,6 @@ package compliance
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +10,7 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 const (
@@ -68,8 +66,8 @@ func (s *Service) ListComplianceItems(ctx context.Context, req ListComplianceIte
 		return out, err
 	}
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op, tenant, []any{want, node})
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, []any{want, node})
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -101,7 +99,7 @@ func (s *Service) ListComplianceItems(ctx context.Context, req ListComplianceIte
 				}
 				if len(out.ComplianceItems) == limit {
 					last := out.ComplianceItems[limit-1]
-					out.NextToken = newToken(mark, last.ComplianceType+"\x00"+last.ID)
+					out.NextToken = paging.Token(mark, last.ComplianceType+"\x00"+last.ID)
 					return nil
 				}
 				out.ComplianceItems = append(out.ComplianceItems, it)
@@ -164,8 +162,8 @@ func (s *Service) ListResourceComplianceSummaries(ctx context.Context, req ListR
 		return out, err
 	}
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op, tenant, want)
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, want)
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -182,7 +180,7 @@ func (s *Service) ListResourceComplianceSummaries(ctx context.Context, req ListR
 		}
 		if n := len(out.ResourceComplianceSummaryItems); n == limit {
 			last := out.ResourceComplianceSummaryItems[n-1]
-			out.NextToken = newToken(mark, last.ResourceID+"\x00"+last.ComplianceType)
+			out.NextToken = paging.Token(mark, last.ResourceID+"\x00"+last.ComplianceType)
 			return false
 		}
 		out.ResourceComplianceSummaryItems = append(out.ResourceComplianceSummaryItems, h.Summary)
@@ -223,8 +221,8 @@ func (s *Service) ListComplianceSummaries(ctx context.Context, req ListRequest) 
 		return out, err
 	}
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op, tenant, want)
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, want)
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -258,7 +256,7 @@ func (s *Service) ListComplianceSummaries(ctx context.Context, req ListRequest) 
 	out.ComplianceSummaryItems = []SummaryItem{}
 	for _, kind := range slices.Sorted(maps.Keys(types)) {
 		if len(out.ComplianceSummaryItems) == limit {
-			out.NextToken = newToken(mark, out.ComplianceSummaryItems[limit-1].ComplianceType)
+			out.NextToken = paging.Token(mark, out.ComplianceSummaryItems[limit-1].ComplianceType)
 			break
 		}
 		out.ComplianceSummaryItems = append(out.ComplianceSummaryItems, *types[kind])
@@ -274,33 +272,6 @@ func results(op string, n int) (int, error) {
 		return 0, fault.New(op, fault.Validation, "MaxResults is %d; it must be 1 to %d", n, mostResults)
 	}
 	return n, nil
-}
-
-// fingerprint tells requests apart, so that the token of one is not taken for another.
-func fingerprint(op, tenant string, request any) string {
-	b, err := json.Marshal(request)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(append([]byte(op+"\x00"+tenant+"\x00"), b...))
-	return string(sum[:8])
-}
-
-func newToken(mark, at string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("1" + mark + at))
-}
-
-// openToken returns where to go on; "" for the beginning.
-func openToken(op, mark, token string) (string, error) {
-	if token == "" {
-		return "", nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	at, ok := strings.CutPrefix(string(b), "1"+mark)
-	if err != nil || !ok || at == "" || len(token) > 2048 {
-		return "", fault.New(op, fault.InvalidNextToken, "NextToken is not one that this list gave for the same request: begin again without it")
-	}
-	return at, nil
 }
 
 // selection is what a list looks for. All filters must hold.

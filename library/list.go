@@ -2,9 +2,6 @@ package library
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -12,6 +9,7 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 const (
@@ -33,8 +31,8 @@ func (s *Service) ListDocuments(ctx context.Context, req ListDocumentsRequest) (
 	if err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, access.Tenant(ctx), want)
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, access.Tenant(ctx), want)
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -49,7 +47,7 @@ func (s *Service) ListDocuments(ctx context.Context, req ListDocumentsRequest) (
 				continue
 			}
 			if len(out.DocumentIdentifiers) == limit {
-				out.NextToken = newToken(mark, out.DocumentIdentifiers[limit-1].Name)
+				out.NextToken = paging.Token(mark, out.DocumentIdentifiers[limit-1].Name)
 				return out, nil
 			}
 			out.DocumentIdentifiers = append(out.DocumentIdentifiers, c.identifier())
@@ -153,8 +151,8 @@ func (s *Service) ListDocumentVersions(ctx context.Context, req ListDocumentVers
 	if err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, tenant, name)
-	before, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, name)
+	before, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -182,7 +180,7 @@ func (s *Service) ListDocumentVersions(ctx context.Context, req ListDocumentVers
 				return err
 			}
 			if len(out.DocumentVersions) == limit {
-				out.NextToken = newToken(mark, string(last))
+				out.NextToken = paging.Token(mark, string(last))
 				return nil
 			}
 			last = e.Key
@@ -194,32 +192,4 @@ func (s *Service) ListDocumentVersions(ctx context.Context, req ListDocumentVers
 		return ListDocumentVersionsResult{}, err
 	}
 	return out, nil
-}
-
-// fingerprint tells requests apart, so that the token of one is not taken for another. What a token holds is no secret and gives no right: it is where to go on in the
-// caller's own tenant.
-func fingerprint(op, tenant string, request any) string {
-	b, err := json.Marshal(request)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(append([]byte(op+"\x00"+tenant+"\x00"), b...))
-	return string(sum[:8])
-}
-
-func newToken(mark, at string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("1" + mark + at))
-}
-
-// openToken returns where to go on; "" for the beginning.
-func openToken(op, mark, token string) (string, error) {
-	if token == "" {
-		return "", nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	at, ok := strings.CutPrefix(string(b), "1"+mark)
-	if err != nil || !ok || at == "" || len(token) > 2048 {
-		return "", fault.New(op, fault.InvalidNextToken, "NextToken is not one that this list gave for the same request: begin again without it")
-	}
-	return at, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // GetAtRequest reads a parameter as it was.
@@ -128,8 +129,8 @@ func (s *Service) ByPathAt(ctx context.Context, req ByPathAtRequest) (out ByPath
 	if err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, tenant, []any{path, req.Recursive, req.At, req.WithDecryption})
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, []any{path, req.Recursive, req.At, req.WithDecryption})
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -180,7 +181,7 @@ func (s *Service) ByPathAt(ctx context.Context, req ByPathAtRequest) (out ByPath
 	}
 	slices.Sort(out.Lost)
 	if next != "" {
-		out.NextToken = newToken(mark, next)
+		out.NextToken = paging.Token(mark, next)
 	}
 	return out, s.toldBelow(ctx, op, action, strings.TrimSuffix(path, "/"), told)
 }

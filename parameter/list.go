@@ -10,6 +10,7 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 const (
@@ -341,11 +342,11 @@ func (s *Service) byPath(ctx context.Context, op, action string, req GetParamete
 	if q.Conds, err = newConds(op, forPath, req.ParameterFilters); err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, tenant, struct {
+	mark := paging.Mark(op, tenant, struct {
 		Q query
 		D bool
 	}{*q, req.WithDecryption})
-	after, err := openToken(op, mark, req.NextToken)
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -389,7 +390,7 @@ func (s *Service) byPath(ctx context.Context, op, action string, req GetParamete
 		}
 	}
 	if next != "" {
-		out.NextToken = newToken(mark, next)
+		out.NextToken = paging.Token(mark, next)
 	}
 	return out, s.toldBelow(ctx, op, action, top, told)
 }
@@ -417,7 +418,7 @@ func (s *Service) publicPath(ctx context.Context, op, action, path string, q *qu
 	}
 	for _, n := range names {
 		if len(out.Parameters) == limit {
-			out.NextToken = newToken(mark, after)
+			out.NextToken = paging.Token(mark, after)
 			return out, nil
 		}
 		after = n
@@ -438,7 +439,7 @@ func (s *Service) publicPath(ctx context.Context, op, action, path string, q *qu
 		}
 	}
 	if len(names) == readAtOnce {
-		out.NextToken = newToken(mark, after)
+		out.NextToken = paging.Token(mark, after)
 	}
 	return out, s.recorded(ctx, op, action, strings.TrimSuffix(path, "/"))
 }
@@ -493,8 +494,8 @@ func (s *Service) DescribeParameters(ctx context.Context, req DescribeParameters
 
 func (s *Service) described(ctx context.Context, op, action string, q *query, token string, limit int) (out DescribeParametersResult, err error) {
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op, tenant, q)
-	after, err := openToken(op, mark, token)
+	mark := paging.Mark(op, tenant, q)
+	after, err := paging.Open(op, mark, token)
 	if err != nil {
 		return out, err
 	}
@@ -512,7 +513,7 @@ func (s *Service) described(ctx context.Context, op, action string, q *query, to
 		}
 	}
 	if next != "" {
-		out.NextToken = newToken(mark, next)
+		out.NextToken = paging.Token(mark, next)
 	}
 	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // QueryRequest asks for parameters by more than AWS: filters as DescribeParameters has them, Label too, and the time of the last change.
@@ -36,8 +37,8 @@ func (s *Service) Query(ctx context.Context, req QueryRequest) (out DescribePara
 		return s.described(ctx, op, action, q, req.NextToken, limit)
 	}
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op+" since", tenant, []any{q, req.ModifiedSince})
-	at, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op+" since", tenant, []any{q, req.ModifiedSince})
+	at, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -57,7 +58,7 @@ func (s *Service) Query(ctx context.Context, req QueryRequest) (out DescribePara
 				continue
 			}
 			if len(out.Parameters) == limit {
-				out.NextToken = newToken(mark, string(timeKey(tenant, c.v.Modified, c.canon)))
+				out.NextToken = paging.Token(mark, string(timeKey(tenant, c.v.Modified, c.canon)))
 				return out, nil
 			}
 			out.Parameters = append(out.Parameters, s.metadata(tenant, &c))
@@ -67,7 +68,7 @@ func (s *Service) Query(ctx context.Context, req QueryRequest) (out DescribePara
 		}
 		start = append(last, 0)
 		if looked += readAtOnce; looked >= mostLooked {
-			out.NextToken = newToken(mark, string(start))
+			out.NextToken = paging.Token(mark, string(start))
 			return out, nil
 		}
 	}
@@ -76,7 +77,7 @@ func (s *Service) Query(ctx context.Context, req QueryRequest) (out DescribePara
 // changedSince looks at some parameters by the time of their change; last is where it stopped, nil at the end.
 func (s *Service) changedSince(ctx context.Context, op, tenant string, q *query, start []byte) (page []candidate, last key.K, err error) {
 	if !slices.Equal(start[:min(len(start), len(timesKey(tenant)))], timesKey(tenant)) {
-		return nil, nil, badToken(op)
+		return nil, nil, paging.Bad(op)
 	}
 	err = s.view(ctx, op, func(ctx context.Context, r store.Reader) error {
 		page, last = nil, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // found is what a name led to.
@@ -421,15 +422,15 @@ func (s *Service) GetParameterHistory(ctx context.Context, req GetParameterHisto
 	if err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, tenant, ref.canon)
-	at, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, ref.canon)
+	at, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
 	from := uint64(1)
 	if at != "" {
 		if from, err = strconv.ParseUint(at, 10, 63); err != nil {
-			return out, badToken(op)
+			return out, paging.Bad(op)
 		}
 	}
 	f := found{ref: ref}
@@ -468,7 +469,7 @@ func (s *Service) GetParameterHistory(ctx context.Context, req GetParameterHisto
 	for i := range page {
 		v := &page[i]
 		if i == limit {
-			out.NextToken = newToken(mark, number(v.Version))
+			out.NextToken = paging.Token(mark, number(v.Version))
 			break
 		}
 		value, err := s.reveal(ctx, op, ref.tenant, ref.canon, v, req.WithDecryption)

@@ -13,6 +13,7 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 const (
@@ -271,8 +272,8 @@ func (s *Service) GetResourcePolicies(ctx context.Context, req GetResourcePolici
 	if err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, ref.tenant, ref.canon)
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, ref.tenant, ref.canon)
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -297,7 +298,7 @@ func (s *Service) GetResourcePolicies(ctx context.Context, req GetResourcePolici
 			continue
 		}
 		if len(out.Policies) == limit {
-			out.NextToken = newToken(mark, out.Policies[limit-1].PolicyID)
+			out.NextToken = paging.Token(mark, out.Policies[limit-1].PolicyID)
 			break
 		}
 		out.Policies = append(out.Policies, ResourcePolicy{PolicyID: p.ID, PolicyHash: p.Hash, Policy: p.Text})
@@ -337,8 +338,8 @@ func (s *Service) DeleteResourcePolicy(ctx context.Context, req DeleteResourcePo
 // describeShared lists what other tenants share with the caller's, by owner and name (S33). Names are ARNs.
 func (s *Service) describeShared(ctx context.Context, op, action string, q *query, token string, limit int) (out DescribeParametersResult, err error) {
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op+" shared", tenant, q)
-	at, err := openToken(op, mark, token)
+	mark := paging.Mark(op+" shared", tenant, q)
+	at, err := paging.Open(op, mark, token)
 	if err != nil {
 		return out, err
 	}
@@ -392,7 +393,7 @@ func (s *Service) describeShared(ctx context.Context, op, action string, q *quer
 			continue
 		}
 		if len(out.Parameters) == limit {
-			out.NextToken = newToken(mark, last)
+			out.NextToken = paging.Token(mark, last)
 			break
 		}
 		m := s.metadata(e.owner, &candidate{canon: e.canon, v: f.head})

@@ -187,3 +187,13 @@ func sortedLabels(op string, labels []string) (good, bad []string, err error) {
 	}
 	return good, bad, nil
 }
+
+func results(op string, n, most, usual int) (int, error) {
+	switch {
+	case n == 0:
+		return usual, nil
+	case n < 0 || n > most:
+		return 0, fault.New(op, fault.Validation, "MaxResults is %d; it must be 1 to %d", n, most)
+	}
+	return n, nil
+}

@@ -6,9 +6,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/automation"
 	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/store/paging"
 	"github.com/fleetwright/fleetwright/target"
 )
 
@@ -492,10 +494,15 @@ func (a *API) describeAutomationStepExecutions(ctx context.Context, in *Describe
 		return nil, err
 	}
 	f.Reverse = in.ReverseOrder
+	mark := paging.Mark(op, access.Tenant(ctx), []any{in.AutomationExecutionID, in.Filters, in.ReverseOrder})
+	at, err := paging.Open(op, mark, in.NextToken)
+	if err != nil {
+		return nil, err
+	}
 	after := 0
-	if in.NextToken != "" {
-		if after, err = strconv.Atoi(in.NextToken); err != nil || after <= 0 || strconv.Itoa(after) != in.NextToken {
-			return nil, fault.New(op, fault.InvalidNextToken, "NextToken is not one that this list gave: begin again without it")
+	if at != "" {
+		if after, err = strconv.Atoi(at); err != nil || after <= 0 {
+			return nil, paging.Bad(op)
 		}
 	}
 	steps, next, err := a.Automations.Steps(ctx, in.AutomationExecutionID, f, in.MaxResults, after)
@@ -507,7 +514,7 @@ func (a *API) describeAutomationStepExecutions(ctx context.Context, in *Describe
 		out.StepExecutions = append(out.StepExecutions, stepShape(&steps[i], nil))
 	}
 	if next > 0 {
-		out.NextToken = strconv.Itoa(next)
+		out.NextToken = paging.Token(mark, strconv.Itoa(next))
 	}
 	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/inventory"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // mostRows is how many rows of counts an answer has; more are refused, because nobody can read them.
@@ -44,7 +45,7 @@ func groups(list []inventory.Aggregator) (out []inventory.Group) {
 
 func (s *Service) aggregate(ctx context.Context, op, action, tenant string, sel *selection, list []inventory.Aggregator, mark, after string) (out GetInventoryResult, err error) {
 	if after != "" {
-		return out, badToken(op) // counts come in one page
+		return out, paging.Bad(op) // counts come in one page
 	}
 	plain, special, err := s.checkAggregators(op, list)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // deletion is the record of a deletion.
@@ -208,8 +209,8 @@ func (s *Service) DescribeInventoryDeletions(ctx context.Context, req DescribeIn
 	if err := access.Check(ctx, s.cfg.Authorizer, action, "*", nil); err != nil {
 		return out, fault.Wrap(op, err)
 	}
-	mark := fingerprint(op, tenant, req.DeletionID)
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, req.DeletionID)
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -239,7 +240,7 @@ func (s *Service) DescribeInventoryDeletions(ctx context.Context, req DescribeIn
 				return err
 			}
 			if len(out.InventoryDeletions) == limit {
-				out.NextToken = newToken(mark, string(last[len(prefix):]))
+				out.NextToken = paging.Token(mark, string(last[len(prefix):]))
 				return nil
 			}
 			k := key.Read(it.Key[len(prefix):])

@@ -2,10 +2,7 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -16,6 +13,7 @@ import (
 	"github.com/fleetwright/fleetwright/inventory"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // GetInventory asks the inventory of the whole fleet.
@@ -41,8 +39,8 @@ func (s *Service) GetInventory(ctx context.Context, req GetInventoryRequest) (ou
 		return out, err
 	}
 	tenant := access.Tenant(ctx)
-	mark := fingerprint(op, tenant, []any{req.Filters, req.Aggregators, req.ResultAttributes})
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, []any{req.Filters, req.Aggregators, req.ResultAttributes})
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -62,7 +60,7 @@ func (s *Service) GetInventory(ctx context.Context, req GetInventoryRequest) (ou
 	from := uint64(0)
 	if after != "" {
 		if len(after) != 8 {
-			return out, badToken(op)
+			return out, paging.Bad(op)
 		}
 		from = binary.BigEndian.Uint64([]byte(after)) + 1
 	}
@@ -126,7 +124,7 @@ func (s *Service) GetInventory(ctx context.Context, req GetInventoryRequest) (ou
 				continue
 			}
 			if len(out.Entities) == limit {
-				out.NextToken = newToken(mark, string(binary.BigEndian.AppendUint64(nil, from-1)))
+				out.NextToken = paging.Token(mark, string(binary.BigEndian.AppendUint64(nil, from-1)))
 				return out, nil
 			}
 			out.Entities = append(out.Entities, c.Entity)
@@ -226,8 +224,8 @@ func (s *Service) ListInventoryEntries(ctx context.Context, req ListInventoryEnt
 	if err := s.mayTouch(ctx, op, action, tenant, req.InstanceID); err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, tenant, []any{req.InstanceID, req.TypeName, req.Filters})
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, []any{req.InstanceID, req.TypeName, req.Filters})
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -246,14 +244,14 @@ func (s *Service) ListInventoryEntries(ctx context.Context, req ListInventoryEnt
 		var last inventory.Entry
 		if after != "" {
 			if len(after) != 4 {
-				return badToken(op)
+				return paging.Bad(op)
 			}
 			at, err := q.content(ctx, req.TypeName, []uint32{binary.BigEndian.Uint32([]byte(after))})
 			if err != nil {
 				return err
 			}
 			if len(at) != 1 {
-				return badToken(op)
+				return paging.Bad(op)
 			}
 			last = at[0]
 		}
@@ -278,7 +276,7 @@ func (s *Service) ListInventoryEntries(ctx context.Context, req ListInventoryEnt
 				}
 			}
 			if len(out.Entries) == limit {
-				out.NextToken = newToken(mark, string(binary.BigEndian.AppendUint32(nil, id)))
+				out.NextToken = paging.Token(mark, string(binary.BigEndian.AppendUint32(nil, id)))
 				return nil
 			}
 			out.Entries, id = append(out.Entries, e.Entry), e.id
@@ -307,8 +305,8 @@ func (s *Service) GetInventorySchema(ctx context.Context, req GetInventorySchema
 	if err := access.Check(ctx, s.cfg.Authorizer, action, "*", nil); err != nil {
 		return out, fault.Wrap(op, err)
 	}
-	mark := fingerprint(op, tenant, []any{req.TypeName, req.Aggregator, req.SubType})
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, []any{req.TypeName, req.Aggregator, req.SubType})
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -345,7 +343,7 @@ func (s *Service) GetInventorySchema(ctx context.Context, req GetInventorySchema
 			}
 		}
 		if len(out.Schemas) == limit {
-			out.NextToken = newToken(mark, out.Schemas[limit-1].TypeName)
+			out.NextToken = paging.Token(mark, out.Schemas[limit-1].TypeName)
 			break
 		}
 		out.Schemas = append(out.Schemas, x)
@@ -361,37 +359,6 @@ func results(op string, n, least, most, usual int) (int, error) {
 		return 0, fault.New(op, fault.Validation, "MaxResults is %d; it must be %d to %d", n, least, most)
 	}
 	return n, nil
-}
-
-// fingerprint tells requests apart, so that the token of one is not taken for another. What a token holds is no secret and gives no right.
-func fingerprint(op, tenant string, request any) string {
-	b, err := json.Marshal(request)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(append([]byte(op+"\x00"+tenant+"\x00"), b...))
-	return string(sum[:8])
-}
-
-func newToken(mark, at string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("1" + mark + at))
-}
-
-// openToken returns where to go on; "" for the beginning.
-func openToken(op, mark, token string) (string, error) {
-	if token == "" {
-		return "", nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	at, ok := strings.CutPrefix(string(b), "1"+mark)
-	if err != nil || !ok || at == "" {
-		return "", badToken(op)
-	}
-	return at, nil
-}
-
-func badToken(op string) error {
-	return fault.New(op, fault.InvalidNextToken, "NextToken is not one that this list gave for the same request: begin again without it")
 }
 
 // visible returns the nodes that a caller may see; nil if all.

@@ -10,6 +10,7 @@ import (
 	"github.com/fleetwright/fleetwright/inventory"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 )
 
 // Change is what one report changed of one type of a node.
@@ -82,8 +83,8 @@ func (s *Service) ListInventoryChanges(ctx context.Context, req ListChangesReque
 	if err := s.mayTouch(ctx, op, action, tenant, req.InstanceID); err != nil {
 		return out, err
 	}
-	mark := fingerprint(op, tenant, []any{req.InstanceID, req.TypeName, req.Since, req.Until})
-	after, err := openToken(op, mark, req.NextToken)
+	mark := paging.Mark(op, tenant, []any{req.InstanceID, req.TypeName, req.Since, req.Until})
+	after, err := paging.Open(op, mark, req.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -128,7 +129,7 @@ func (s *Service) ListInventoryChanges(ctx context.Context, req ListChangesReque
 				continue
 			}
 			if len(page) == limit {
-				out.NextToken = newToken(mark, string(last[len(prefix):]))
+				out.NextToken = paging.Token(mark, string(last[len(prefix):]))
 				break
 			}
 			b, err := s.cfg.Codec.Open(it.Key, it.Value)

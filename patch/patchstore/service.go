@@ -3,10 +3,7 @@ package patchstore
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -21,6 +18,7 @@ import (
 	"github.com/fleetwright/fleetwright/patch"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
+	"github.com/fleetwright/fleetwright/store/paging"
 	"github.com/fleetwright/fleetwright/store/record"
 )
 
@@ -223,27 +221,12 @@ func (c *call) page(max, least, most int, token string, request any) (p page, er
 	case max < least || max > most:
 		return p, c.bad("MaxResults is %d; it must be %d to %d", max, least, most)
 	}
-	b, err := json.Marshal(request)
-	if err != nil {
-		return p, fault.Wrap(c.op, err)
-	}
-	sum := sha256.Sum256(append([]byte(c.op+"\x00"+c.tenant+"\x00"), b...))
-	p = page{limit: max, mark: string(sum[:8])}
-	if token == "" {
-		return p, nil
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(token)
-	after, ok := strings.CutPrefix(string(raw), "1"+p.mark)
-	if err != nil || !ok || after == "" || len(token) > 2048 {
-		return p, fault.New(c.op, fault.InvalidNextToken, "NextToken is not one that this list gave for the same request: begin again without it")
-	}
-	p.after = after
-	return p, nil
+	p = page{limit: max, mark: paging.Mark(c.op, c.tenant, request)}
+	p.after, err = paging.Open(c.op, p.mark, token)
+	return p, err
 }
 
-func (p page) token(after string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("1" + p.mark + after))
-}
+func (p page) token(after string) string { return paging.Token(p.mark, after) }
 
 // cut returns a page of what is sorted by name, and its token.
 func cut[T any](p page, all []T, name func(T) string) (out []T, next string) {
