@@ -75,8 +75,17 @@ func (b *bench) receive(end transport.Transport) *inbox { return b.receiveWith(e
 
 // receiveWith starts a Receive that calls extra for each message after it was kept.
 func (b *bench) receiveWith(end transport.Transport, extra func(context.Context, transport.Message)) *inbox {
+	return b.start(end, &inbox{extra: extra})
+}
+
+// receiveAfter starts a Receive that follows old, which has ended, and keeps what old got.
+func (b *bench) receiveAfter(end transport.Transport, old *inbox) *inbox {
+	return b.start(end, &inbox{msgs: old.all()})
+}
+
+func (b *bench) start(end transport.Transport, in *inbox) *inbox {
 	ctx, stop := context.WithCancel(b.ctx)
-	in := &inbox{b: b, stop: stop, ended: make(chan error, 1), extra: extra}
+	in.b, in.stop, in.ended = b, stop, make(chan error, 1)
 	b.go_(func() { in.ended <- end.Receive(ctx, in.handle) })
 	return in
 }

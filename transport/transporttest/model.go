@@ -117,9 +117,7 @@ func (b *bench) model(program []step) error {
 			if _, ok := l.down.end(); !ok {
 				return fmt.Errorf("step %d: Receive did not end", i)
 			}
-			old := l.down
-			l.down = b.receive(l.end)
-			l.down.msgs = old.all()
+			l.down = b.receiveAfter(l.end, l.down)
 			downs[s.Node].inbox = l.down
 			downs[s.Node].sure = 0
 			if !broken[s.Node] {
