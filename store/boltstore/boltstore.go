@@ -104,6 +104,7 @@ type Store struct {
 var (
 	_ store.Store   = (*Store)(nil)
 	_ store.Watcher = (*Store)(nil)
+	_ store.Disk    = (*Store)(nil)
 )
 
 // Open opens the store in the file at path, and creates it if it is missing; its directory must exist. The file is readable and writable by its

@@ -52,6 +52,9 @@ func (c *counters) add(k Commit) {
 	c.s.Synced += k.Synced
 }
 
+// DiskFree implements store.Disk.
+func (s *Store) DiskFree() int64 { return diskFree(s.path) }
+
 // Stats returns the sums since Open and the present state.
 func (s *Store) Stats() Stats {
 	s.counters.mu.Lock()
