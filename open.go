@@ -23,7 +23,6 @@ import (
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/boltstore"
-	"github.com/fleetwright/fleetwright/store/key"
 	"github.com/fleetwright/fleetwright/store/record"
 	"github.com/fleetwright/fleetwright/transport"
 	"github.com/fleetwright/fleetwright/transport/httptransport"
@@ -104,7 +103,7 @@ func Open(ctx context.Context, dir string, o *Options) (_ *Fleet, err error) {
 		return nil, fault.Wrap(op, err)
 	}
 	cfg.Keys = keys
-	if cfg.Codec, err = macCodec(ctx, st, seal.NewBox(keys, nil)); err != nil {
+	if cfg.Codec, err = RecordCodec(ctx, st, keys); err != nil {
 		return nil, fault.Wrap(op, err)
 	}
 	local := memtransport.New(nil)
@@ -159,10 +158,14 @@ func openKeys(path string, passphrase secret.Value) (*localkeys.Keys, error) {
 	return keys, err
 }
 
-// macCodec returns the codec that authenticates the store's records, under a key that lies in the store, sealed. It is made at the first start.
-func macCodec(ctx context.Context, s store.Store, box *seal.Box) (*record.Codec, error) {
-	t := record.NewTable[[]byte](nil)
-	at := key.New("").Str("fleetwright").Str("mac")
+// macTable is how the key is stored that authenticates all other records.
+func macTable() record.Table[[]byte] { return record.NewTable[[]byte](nil) }
+
+// RecordCodec returns the codec that authenticates the store's records (Config.Codec), under a key that lies in the store, wrapped by keys. It is made at the first call; all control
+// planes on one store get the same one. It fails when the key was wrapped by other keys than these.
+func RecordCodec(ctx context.Context, s store.Store, keys seal.Wrapper) (*record.Codec, error) {
+	box := seal.NewBox(keys, nil)
+	t, at := macTable(), macAt()
 	binding := seal.Binding{Tenant: "fleetwright", Kind: "store", Name: "mac", Version: 1, Type: "key"}
 	var sealed []byte
 	read := func(ctx context.Context, r store.Reader) (err error) {
