@@ -26,6 +26,7 @@ type actor struct {
 	wake    chan struct{}
 	delayed atomic.Int64 // invocations that a mere heartbeat matters to
 	news    atomic.Bool  // the mark that announced the command to its owner is to be removed
+	stands  standing
 
 	// The rest belongs to the actor's goroutine.
 	rec    record
@@ -38,6 +39,8 @@ type actor struct {
 	late   []*item                 // reports on what has ended
 	busy   chan error              // of the commit under way; nil when there is none
 	sent   chan struct{}           // closed when the messages of the last commit are out
+
+	dispatched bool // the first messages were told of
 }
 
 // attached is what events bring along: who waits for them, and what is to be removed from the store with their effect.
@@ -94,6 +97,7 @@ func (a *actor) loop(ctx context.Context) {
 		if a.s.cfg.Now().Sub(began) > lastPause {
 			pause = firstPause
 		}
+		a.stands.troubled.Store(true)
 		a.log.Warn("cannot go on with the command, trying again", "error", err, "in", pause)
 		a.inbox.answerWaiting(err, false)
 		select {
@@ -174,6 +178,9 @@ func (a *actor) advance(ctx context.Context, now time.Time) error {
 	a.engine.Tick(now, flushRecords)
 	err := a.dispatch(ctx, now)
 	a.delayed.Store(int64(a.engine.Delayed))
+	if a.s.cfg.Observer != nil {
+		a.stands.set(a.engine)
+	}
 	return err
 }
 
@@ -294,6 +301,8 @@ func (a *actor) load(ctx context.Context) error {
 	}
 	a.bodies = map[message.Kind][]byte{message.KindOffer: offer, message.KindRun: run}
 	a.engine = Restore(st, s.cfg.Timing, open, s.cfg.Now())
+	a.engine.watched = s.cfg.Observer != nil
+	a.dispatched = st.Turn > 0
 	nodes := make([]string, len(open))
 	for i := range open {
 		nodes[i] = open[i].Node

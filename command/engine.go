@@ -95,7 +95,10 @@ type Engine struct {
 	sweep   []string        // nodes of open that Closing or Expired has to end, in batches
 	waiting []*open         // Delayed nodes that answered and wait for a slot, in this order; some may have ended
 	early   map[string]bool // targets from Turn on that have a record: cancelled before their turn
-	final   bool            // the end of the command is among what Flush returns
+	unheard []asked         // who had their turn, in this order; some have answered or ended meanwhile
+	heard   []delivery      // who answered since the last Flush, if somebody is to be told
+	watched bool
+	final   bool // the end of the command is among what Flush returns
 	dirty   bool
 }
 
@@ -113,6 +116,9 @@ func Restore(s State, t Timing, invs []Invocation, now time.Time) *Engine {
 		}
 		o := &open{Invocation: inv, reported: inv.Seq > 0}
 		e.open[inv.Node] = o
+		if inv.Phase != PhaseDelivered {
+			e.unheard = append(e.unheard, asked{inv.Node, inv.OfferedAt})
+		}
 		switch {
 		case inv.Phase == PhaseDelayed:
 			e.armDelayed(now, o)
@@ -120,10 +126,50 @@ func Restore(s State, t Timing, invs []Invocation, now time.Time) *Engine {
 			e.arm(o, now, irregular)
 		}
 	}
+	slices.SortFunc(e.unheard, func(a, b asked) int { return a.at.Compare(b.at) })
 	if e.Closing != "" || e.Expired {
 		e.startSweep()
 	}
 	return e
+}
+
+// asked is a node that had its turn.
+type asked struct {
+	node string
+	at   time.Time
+}
+
+// delivery is a node that answered.
+type delivery struct {
+	node     string
+	attempt  int
+	from, at time.Time
+}
+
+// waits reports whether the node has an invocation that it has not answered.
+func (e *Engine) waits(node string) bool {
+	o := e.open[node]
+	return o != nil && o.Phase != PhaseDelivered
+}
+
+// Oldest returns since when the longest waiting of the invocations that were not answered waits; ok is false when there is none.
+func (e *Engine) Oldest() (since time.Time, ok bool) {
+	for len(e.unheard) > 0 && !e.waits(e.unheard[0].node) {
+		e.unheard[0] = asked{}
+		e.unheard = e.unheard[1:]
+	}
+	if len(e.unheard) == 0 {
+		return time.Time{}, false
+	}
+	return e.unheard[0].at, true
+}
+
+// turn notes that a node had its turn. Those who answered are forgotten when they are the most.
+func (e *Engine) turn(node string, at time.Time) {
+	if n := len(e.unheard); n == cap(e.unheard) && n > 64 && n > 2*(e.Offered+e.Delayed) {
+		e.unheard = slices.DeleteFunc(e.unheard, func(a asked) bool { return !e.waits(a.node) })
+	}
+	e.unheard = append(e.unheard, asked{node, at})
 }
 
 // Open returns the number of invocations that were offered and have not ended.
@@ -170,7 +216,7 @@ func (e *Engine) flush(c *Changes, show func(*Invocation)) (commit bool) {
 	}
 	commit = e.dirty
 	clear(e.changed)
-	e.changed, e.weight, e.sends, e.dirty, e.final = e.changed[:0], 0, nil, false, false
+	e.changed, e.weight, e.sends, e.heard, e.dirty, e.final = e.changed[:0], 0, nil, nil, false, false
 	return commit
 }
 

@@ -34,6 +34,9 @@ func (e *Engine) dispatch(now time.Time, cs []Candidate) {
 func (e *Engine) add(node string, offered time.Time) *open {
 	o := &open{Invocation: Invocation{Node: node, Attempt: 1, OfferedAt: offered, ExitCode: -1}}
 	e.open[node] = o
+	if !offered.IsZero() {
+		e.turn(node, offered)
+	}
 	return o
 }
 
@@ -127,6 +130,9 @@ func (e *Engine) ready(now time.Time, node string, r *message.Ready) {
 	e.Slots++
 	e.Running++
 	o.Phase, o.Detail, o.DeliveredAt, o.backoff, o.waiting = PhaseDelivered, message.DetailInProgress, now, 0, false
+	if e.watched {
+		e.heard = append(e.heard, delivery{node, o.Attempt, o.OfferedAt, now})
+	}
 	e.put(o)
 	e.send(now, o, message.KindRun)
 	e.rearm(now, o)

@@ -294,7 +294,7 @@ func TestEngineProperties(t *testing.T) {
 		}
 		some := func() string { return node(rapid.IntRange(0, n-1).Draw(r, "node")) }
 		r.Repeat(map[string]func(*rapid.T){
-			"": func(*rapid.T) { check() },
+			"": func(*rapid.T) { check(); checkOldest(r, f.e) },
 			"ready": func(*rapid.T) {
 				f.ready(some())
 			},
@@ -378,4 +378,17 @@ func BenchmarkEvent(b *testing.B) {
 	}
 	b.ReportMetric(large/small, "ratio")
 	b.ReportMetric(large/float64(b.N), "ns/event")
+}
+
+// checkOldest holds Oldest against all invocations.
+func checkOldest(r *rapid.T, e *Engine) {
+	var want time.Time
+	for _, o := range e.open {
+		if o.Phase != PhaseDelivered && (want.IsZero() || o.OfferedAt.Before(want)) {
+			want = o.OfferedAt
+		}
+	}
+	since, ok := e.Oldest()
+	require.Equal(r, !want.IsZero(), ok)
+	require.True(r, since.Equal(want), "%v, want %v", since, want)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/feed"
 	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/observe"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
 )
@@ -34,6 +35,7 @@ type flush struct {
 	ended   bool
 	forgets []string // nodes whose invocation ended
 	sends   []Send
+	tell    []observe.Event // once it is durable
 }
 
 // put is one record, framed.
@@ -80,6 +82,11 @@ func (a *actor) encode() (*flush, error) {
 	prefix, aparts := invsKey(tenant, a.key.id), headsKey(tenant, a.key.id)
 	told := &teller{now: s.cfg.Now()}
 	buf := encoder{b: make([]byte, 0, 1<<10)}
+	var tell *[]observe.Event
+	if s.cfg.Observer != nil {
+		tell = &f.tell
+		a.tellHeard(tell)
+	}
 	commit := a.engine.flush(&ch, func(inv *Invocation) {
 		buf.b = buf.b[:0]
 		buf.invocation(inv)
@@ -89,10 +96,16 @@ func (a *actor) encode() (*flush, error) {
 		}
 		if inv.Phase == PhaseDone {
 			f.forgets = append(f.forgets, inv.Node)
+			if tell != nil {
+				a.tellEnd(tell, inv)
+			}
 		}
 		told.add(inv)
 	})
 	f.state, f.ended, f.sends = ch.State, ch.Ended, ch.Sends
+	if tell != nil && f.ended {
+		a.tellOver(tell, &f.state)
+	}
 	f.commit = commit || f.news || len(f.cancels)+len(f.mail) > 0
 	if !commit {
 		return f, nil
@@ -174,6 +187,10 @@ func (a *actor) commit(ctx context.Context, f *flush) error {
 func (a *actor) deliver(ctx context.Context, f *flush) {
 	a.s.unhearNodes(a, f.forgets)
 	a.sendAll(ctx, f.sends, f.state.ExpiresAt)
+	if a.s.cfg.Observer != nil {
+		a.stands.troubled.Store(false)
+		a.told(ctx, f)
+	}
 	if f.ended {
 		d := f.state.Detail()
 		a.log.Info("command ended", "status", d.Status(), "details", d, "targets", f.state.N, "errors", f.state.Counts.Errors())
@@ -215,6 +232,9 @@ func (a *actor) send(ctx context.Context, m *Send, expires time.Time) {
 	}
 	if err == nil {
 		err = a.s.cfg.Sender.Send(ctx, a.key.tenant, m.Node, m.Kind, ref, notAfter, body)
+	}
+	if a.s.cfg.Observer != nil {
+		a.tellSent(ctx, m, err)
 	}
 	if err != nil {
 		a.log.Debug("message not handed over; it will be sent again", "node", m.Node, "kind", m.Kind, "error", err)

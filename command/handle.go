@@ -217,6 +217,9 @@ func (s *Service) tell(ctx context.Context, tenant, node string, k message.Kind,
 	if err == nil {
 		err = s.cfg.Sender.Send(ctx, tenant, node, k, ref, s.cfg.Now().Add(cancelValid), b)
 	}
+	if s.cfg.Observer != nil {
+		s.tellMessage(ctx, tenant, ref.Command, node, k, err)
+	}
 	if err != nil {
 		s.cfg.Log.Debug("message not handed over", "node", node, "kind", k, "error", err)
 	}

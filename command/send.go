@@ -32,6 +32,16 @@ const (
 // Errors: ValidationException, InvalidDocument, InvalidDocumentVersion, InvalidParameters, MaxDocumentSizeExceeded, InvalidInstanceId,
 // DuplicateInstanceId, UnsupportedPlatformType, InvalidTarget, IdempotentParameterMismatch, AccessDeniedException, and those of the store.
 func (s *Service) Send(ctx context.Context, req SendRequest) (Command, error) {
+	if s.cfg.Observer == nil {
+		return s.accept(ctx, req)
+	}
+	start := s.cfg.Now()
+	c, err := s.accept(ctx, req)
+	s.tellSend(ctx, start, &c, err)
+	return c, err
+}
+
+func (s *Service) accept(ctx context.Context, req SendRequest) (Command, error) {
 	const op = "command.Send"
 	p, err := s.prepare(ctx, op, req)
 	if err != nil {

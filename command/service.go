@@ -16,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright/feed"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/observe"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
 	rec "github.com/fleetwright/fleetwright/store/record"
@@ -57,6 +58,8 @@ type Config struct {
 	Leases     *lease.Leases
 	Actions    *document.Actions // nil is the built-in ones
 	Parameters document.Resolver // answers {{ssm:name}}; nil knows no name
+
+	Observer observe.Observer // nil tells nobody
 
 	Now  func() time.Time // nil is time.Now
 	Rand io.Reader        // for ids; nil is crypto/rand
