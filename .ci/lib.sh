@@ -70,6 +70,7 @@ packages_with() {
 fuzz() {
 	local seconds="$1" dir bin
 	: >"$work/targets"
+	: >"$work/execs"
 	while read -r dir; do
 		bin="$work/bin/fuzz$(echo "$dir" | tr '/.' '__').test"
 		(cd "$dir" && go test -c -fuzz=. -o "$bin" .)
@@ -82,6 +83,7 @@ fuzz() {
 		if (cd "$dir" && "$bin" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" -test.fuzzminimizetime=2s \
 			-test.parallel=1 -test.fuzzcachedir="$work/fuzzcache/$dir" >"$log" 2>&1 </dev/null) || only_out_of_time "$log"; then
 			echo "ok   $dir $target: $(grep -E '^fuzz: elapsed' "$log" | tail -1)"
+			grep -oE 'execs: [0-9]+' "$log" | tail -1 | cut -d' ' -f2 >>"$work/execs" || true
 		else
 			echo "FAIL $dir $target"
 			cat "$log"
@@ -142,4 +144,18 @@ benchmarks() { # benchmarks TIME
 		# shellcheck disable=SC2086
 		go test -exec 'timeout -k 5 240' -run='^$' -bench=. -benchtime="$1" $list
 	fi
+}
+
+# long_table: the figures of a long run as a page. Input: FIGURE, what, how often, how many failed, by tabs.
+long_table() {
+	echo "# The long run"
+	echo
+	echo "What one run of \`.ci/long\` did: $(date -u +%Y-%m-%d), $(go version | cut -d' ' -f3), $(nproc) cores, $(uname -sr), $((SECONDS - started)) s, commit $(git rev-parse --short HEAD)."
+	echo "No failure in *n* independent runs says, at 95 %, that at most about 3 / *n* of such runs fail; that is the last column, and no more than that is claimed."
+	echo
+	echo "| what | n | failures | rate below |"
+	echo "|---|--:|--:|--:|"
+	sort -t "$(printf '\t')" -k2,2 | awk -F '\t' '
+		{ if (!($2 in n)) order[++k] = $2; n[$2] += $3; f[$2] += $4 }
+		END { for (i = 1; i <= k; i++) { w = order[i]; b = f[w] > 0 || n[w] == 0 ? "-" : sprintf("%.2g", 3 / n[w]); printf "| %s | %d | %d | %s |\n", w, n[w], f[w], b } }'
 }
