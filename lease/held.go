@@ -57,7 +57,7 @@ func (h Held) Lost() <-chan struct{} {
 	return h.st.lost
 }
 
-// Alive reports whether the lease is likely held: not known to be lost, and renewed less than the TTL ago by this process's clock. It guards effects outside the
+// Alive reports whether the lease is likely held: not known to be lost, and renewed so lately, by this process's clock, that others cannot take it for dead yet. It guards effects outside the
 // store, such as sending; it is no substitute for Check.
 func (h Held) Alive() bool {
 	if h.st == nil {
@@ -71,7 +71,7 @@ func (h Held) Alive() bool {
 	l := h.st.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.cfg.Now().Sub(l.renewed) < l.cfg.TTL
+	return l.cfg.Now().Sub(l.renewed) < patience(l.cfg.TTL)
 }
 
 // Release lets the lease go, so that anybody may take it at once. Releasing what is lost is no error.

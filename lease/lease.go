@@ -15,7 +15,7 @@
 //	})
 //
 // What is renewed is not each lease but the session of the process, one small record, so that a process may hold many thousands. Others call a session
-// dead when its record did not change for its TTL by their own clock, counted from when they last saw it change: the clocks of two machines are never compared.
+// dead when its record did not change for three quarters of its TTL by their own clock, counted from when they last saw it change: the clocks of two machines are never compared.
 package lease
 
 import (
@@ -62,8 +62,9 @@ func (e *HeldError) FaultCode() fault.Code { return fault.ServiceUnavailable }
 
 // Config of New. The zero Config is useful.
 type Config struct {
-	Owner string        // name of the process, for people; "" is "control plane"
-	TTL   time.Duration // how long others wait after the last sign of life; 0 is 15 s. It is renewed every third of it
+	Owner string // name of the process, for people; "" is "control plane"
+	// TTL is within which time others take over what a process held that died; 0 is 15 s. A sign of life is given every quarter of it; whose last one is three quarters old counts as dead.
+	TTL time.Duration
 	// Exclusive says that no other process works on the store, as with an embedded file: whatever another session holds is taken over at once, with a raised epoch.
 	Exclusive bool
 	Now       func() time.Time // for durations only; nil is time.Now
@@ -83,9 +84,13 @@ type Leases struct {
 	session    string
 	registered bool      // the session's record was written
 	renewed    time.Time // when the last renewal that succeeded was begun
+	groups     string    // those joined, with commas between
 	held       map[id]*state
 	seen       map[string]sighting // other sessions, by id
 }
+
+// patience is for how long a session that gives no sign counts as alive.
+func patience(ttl time.Duration) time.Duration { return ttl - ttl/4 }
 
 type id struct{ tenant, name string }
 
@@ -99,6 +104,8 @@ type sessionRecord struct {
 	Owner string        `json:"owner"`
 	Beat  uint64        `json:"beat"`
 	TTL   time.Duration `json:"ttl"`
+
+	Groups string `json:"groups,omitempty"`
 }
 
 // floorRecord is an epoch that every new one exceeds: of one tenant's deleted leases, or of the whole store after a restore.
@@ -110,6 +117,7 @@ type floorRecord struct {
 type sighting struct {
 	beat  uint64
 	since time.Time
+	ttl   time.Duration
 }
 
 // New returns the leases of s for this process. It does no I/O and starts nothing. codec may be nil.
@@ -198,8 +206,7 @@ func (l *Leases) Acquire(ctx context.Context, tenant, name string) (Held, error)
 				gone = true // others have buried this session: begin a new one
 				return nil
 			case errors.Is(err, store.ErrNotFound):
-				own := sessionRecord{Owner: l.cfg.Owner, Beat: 1, TTL: l.cfg.TTL}
-				if err := l.sessions.Put(tx, sessionKey(session), own); err != nil {
+				if err := l.sessions.Put(tx, sessionKey(session), l.own()); err != nil {
 					return err
 				}
 			case err != nil:
@@ -258,29 +265,27 @@ func (l *Leases) next(ctx context.Context, tx store.Tx, i id, last uint64) (uint
 	return last + 1, nil
 }
 
-// judge says whether a session is dead: its record is gone, or did not change for its TTL while we looked; else when it would be.
+// judge says whether a session is dead: its record is gone, or did not change while we looked for as long as patience lasts; else when it would be.
 func (l *Leases) judge(session string, rec *sessionRecord) (dead bool, retry time.Duration) {
 	if rec == nil || l.cfg.Exclusive {
 		return true, 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.sight(session, *rec)
+	return l.sight(session, *rec, l.cfg.Now())
 }
 
 // sight updates the sighting of a session. The caller holds mu.
-func (l *Leases) sight(session string, rec sessionRecord) (dead bool, retry time.Duration) {
-	now := l.cfg.Now()
+func (l *Leases) sight(session string, rec sessionRecord, now time.Time) (dead bool, retry time.Duration) {
 	s, ok := l.seen[session]
 	if !ok || s.beat != rec.Beat || now.Before(s.since) {
-		s = sighting{rec.Beat, now}
+		s = sighting{rec.Beat, now, rec.TTL}
+		if s.ttl <= 0 {
+			s.ttl = l.cfg.TTL
+		}
 		l.seen[session] = s
 	}
-	ttl := rec.TTL
-	if ttl <= 0 {
-		ttl = l.cfg.TTL
-	}
-	retry = ttl - now.Sub(s.since)
+	retry = patience(s.ttl) - now.Sub(s.since)
 	return retry <= 0, max(0, retry)
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
-	"github.com/fleetwright/fleetwright/store/key"
 )
 
 // buryAfter is after how many TTLs of silence a session's record is removed.
@@ -17,7 +16,7 @@ const buryAfter = 10
 // Run keeps this process's session alive and watches the others' until ctx ends; then it ends the session, so that others may take everything over at
 // once. Errors of the store are logged and tried again. It returns ctx's error. Call it once; the goroutine is the caller's.
 func (l *Leases) Run(ctx context.Context) error {
-	t := time.NewTicker(l.cfg.TTL / 3)
+	t := time.NewTicker(l.cfg.TTL / 4)
 	defer t.Stop()
 	for {
 		if err := l.Renew(ctx); err != nil && ctx.Err() == nil {
@@ -36,7 +35,7 @@ func (l *Leases) Run(ctx context.Context) error {
 	}
 }
 
-// Renew does what Run does every third of the TTL, once: renew the session, find out which leases were lost, look at the other sessions. It is
+// Renew does what Run does every quarter of the TTL, once: renew the session, find out which leases were lost, look at the other sessions. It is
 // for hosts that have a loop of their own.
 func (l *Leases) Renew(ctx context.Context) error {
 	l.mu.Lock()
@@ -46,16 +45,12 @@ func (l *Leases) Renew(ctx context.Context) error {
 		began, gone := l.cfg.Now(), false
 		err := l.store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 			gone = false
-			rec, err := l.sessions.Get(ctx, tx, sessionKey(session))
+			err := l.beat(ctx, tx, session)
 			if errors.Is(err, store.ErrNotFound) {
 				gone = true
 				return nil
 			}
-			if err != nil {
-				return err
-			}
-			rec.Beat++
-			return l.sessions.Put(tx, sessionKey(session), rec)
+			return err
 		})
 		switch {
 		case err != nil:
@@ -117,15 +112,15 @@ func (l *Leases) watch(ctx context.Context, session string) error {
 	var others []other
 	err := l.store.View(ctx, func(ctx context.Context, r store.Reader) error {
 		others = nil
-		for e, err := range l.sessions.Scan(ctx, r, key.New("").Str("lease").Str("session").Range()) {
+		for e, err := range l.sessions.Scan(ctx, r, sessionsKey().Range()) {
 			if err != nil {
 				return err
 			}
-			k := key.Read(e.Key)
-			k.Str()
-			k.Str()
-			k.Str()
-			if s := k.Str(); s != session {
+			s, err := sessionOf(e.Key)
+			if err != nil {
+				return err
+			}
+			if s != session {
 				others = append(others, other{s, e.Value})
 			}
 		}
@@ -138,7 +133,7 @@ func (l *Leases) watch(ctx context.Context, session string) error {
 	l.mu.Lock()
 	alive := make(map[string]sighting, len(others))
 	for _, o := range others {
-		l.sight(o.id, o.rec)
+		l.sight(o.id, o.rec, l.cfg.Now())
 		s := l.seen[o.id]
 		alive[o.id] = s
 		if l.cfg.Exclusive || l.cfg.Now().Sub(s.since) > buryAfter*max(o.rec.TTL, l.cfg.TTL) {
