@@ -44,6 +44,36 @@ func openRoot(path string) (*os.Root, error) {
 	return os.OpenRoot(path)
 }
 
+// openFile opens a name below the directory that is no link: os.Root sees to it that nothing leads out, and follows what leads to another name inside, which is no less another's file.
+func openFile(r *os.Root, name string, flag int, mode os.FileMode) (*os.File, error) {
+	if err := noLink(r, name); err != nil {
+		return nil, err
+	}
+	f, err := r.OpenFile(name, flag, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := noLink(r, name); err != nil { // put there in between
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func noLink(r *os.Root, name string) error {
+	info, err := r.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return &fs.PathError{Op: "open", Path: name, Err: errLink}
+	}
+	return nil
+}
+
+var errLink = errors.New("it is a link, and the agent makes none: another program has put it there")
+
 func (d *dirDisk) Names() ([]string, error) {
 	f, err := d.root.Open(".")
 	if err != nil {
@@ -54,7 +84,7 @@ func (d *dirDisk) Names() ([]string, error) {
 }
 
 func (d *dirDisk) Read(name string) ([]byte, error) {
-	f, err := d.root.OpenFile(name, os.O_RDONLY|noFollow, 0)
+	f, err := openFile(d.root, name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +93,7 @@ func (d *dirDisk) Read(name string) ([]byte, error) {
 }
 
 func (d *dirDisk) Create(name string, data []byte) error {
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
+	f, err := openFile(d.root, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -75,7 +105,7 @@ func (d *dirDisk) Create(name string, data []byte) error {
 }
 
 func (d *dirDisk) Append(name string, offset int64, data []byte) error {
-	f, err := d.root.OpenFile(name, os.O_WRONLY|noFollow, 0)
+	f, err := openFile(d.root, name, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}

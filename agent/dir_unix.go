@@ -10,8 +10,6 @@ import (
 	"time"
 )
 
-const noFollow = syscall.O_NOFOLLOW
-
 // private refuses a directory that is another user's, or that others may enter.
 func private(path string, info fs.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
@@ -45,7 +43,7 @@ func syncDir(r *os.Root) error {
 // lock takes the directory for this process alone, until the file is closed. It waits a little: an agent that was killed in the very moment of starting a process
 // holds its lock until that process has become the one to be started.
 func lock(r *os.Root) (*os.File, error) {
-	f, err := r.OpenFile("lock", os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	f, err := openFile(r, "lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

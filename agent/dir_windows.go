@@ -6,8 +6,6 @@ import (
 	"os"
 )
 
-const noFollow = 0
-
 // private trusts the directory's access control list, which the installer of an agent sets.
 func private(string, fs.FileInfo) error { return nil }
 

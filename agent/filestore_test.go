@@ -470,3 +470,19 @@ func jsonOf(t *testing.T, e Entry) string {
 	e.Run = nil
 	return fmt.Sprintf("%+v %s", e, run)
 }
+
+// neither does a link from one name in the directory to another lead anywhere.
+func TestALinkBetweenFilesOfTheDirectoryIsNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	d, err := openDir(dir)
+	require.NoError(t, err)
+	require.NoError(t, d.Create("real", []byte("as it was")))
+	require.NoError(t, os.Symlink("real", filepath.Join(dir, "link")))
+	_, err = d.Read("link")
+	require.Error(t, err)
+	require.Error(t, d.Append("link", 0, []byte("changed")))
+	require.Error(t, d.Create("link", []byte("changed")))
+	got, err := d.Read("real")
+	require.NoError(t, err)
+	require.Equal(t, "as it was", string(got))
+}

@@ -28,7 +28,7 @@ func spoolName(step, err int) string { return strconv.Itoa(step) + [2]string{".o
 
 // openSpool opens a step's stream, going on where an earlier run of the same step (before a reboot) ended.
 func openSpool(dir *os.Root, step, err int, limit int64, room func() bool) (*spool, error) {
-	f, e := dir.OpenFile(spoolName(step, err), os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	f, e := openFile(dir, spoolName(step, err), os.O_RDWR|os.O_CREATE, 0o600)
 	if e != nil {
 		return nil, e
 	}
@@ -83,7 +83,7 @@ func (s *spool) close() error { return s.f.Close() }
 
 // spooled returns what lies on disk of a step's stream; nothing when there is none.
 func spooled(dir *os.Root, step, err int) Output {
-	f, e := dir.OpenFile(spoolName(step, err), os.O_RDONLY|noFollow, 0)
+	f, e := openFile(dir, spoolName(step, err), os.O_RDONLY, 0)
 	if e != nil {
 		return Output{}
 	}
@@ -102,7 +102,7 @@ func spooled(dir *os.Root, step, err int) Output {
 
 // piece reads a piece of a step's stream.
 func piece(dir *os.Root, step, err int, offset int64, length int) ([]byte, error) {
-	f, e := dir.OpenFile(spoolName(step, err), os.O_RDONLY|noFollow, 0)
+	f, e := openFile(dir, spoolName(step, err), os.O_RDONLY, 0)
 	if e != nil {
 		return nil, e
 	}

@@ -156,7 +156,7 @@ func writeNote(dir *os.Root, n *childNote) error {
 	if err != nil {
 		return err
 	}
-	f, err := dir.OpenFile(noteFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|noFollow, 0o600)
+	f, err := openFile(dir, noteFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
