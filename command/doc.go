@@ -30,8 +30,10 @@
 // after fifteen seconds without an answer the invocation becomes Delayed, its slot goes to the next node, and MaxConcurrency still holds, whenever the node comes back. A
 // Delayed node is asked again when it is heard of, and now and then, without a slot; only its answer gets it one, as soon as one is free.
 //
-// The beginning is gentle (R13): one node is offered the command, and when it answered two, then four, doubling until MaxConcurrency. When more than MaxErrors invocations failed, nothing
-// more is started; those that run may finish, so that at most MaxErrors + MaxConcurrency fail. Rights, platform and existence of a node are judged when its turn comes.
+// The beginning is gentle (R13): one node is offered the command, and when it answered two, then four, doubling until MaxConcurrency. Of eight and more that are offered at once,
+// seven in eight answers are enough, and who does not answer within a second gives its place among them, not its slot, to another: a few nodes that never answer hold up nobody. When
+// more than MaxErrors invocations failed, nothing more is started; those that run may finish, so that at most MaxErrors + MaxConcurrency fail. Rights, platform and existence of a node
+// are judged when its turn comes.
 //
 // # Who decides
 //

@@ -74,6 +74,7 @@ type open struct {
 	said     time.Time // when something was sent last
 	reported bool      // the node has the run: stop resending it
 	waiting  bool      // Delayed, and it answered: it is to get the next slot
+	passed   bool      // Offered, and its place in the ramp went to another
 	dirty    bool      // among changed
 	bytes    int       // its part of the engine's weight
 	class    int       // of its last timer
@@ -127,6 +128,9 @@ func Restore(s State, t Timing, invs []Invocation, now time.Time) *Engine {
 		}
 	}
 	slices.SortFunc(e.unheard, func(a, b asked) int { return a.at.Compare(b.at) })
+	if !e.Ramp.Done() { // whose place went to another has one again
+		e.Ramp.Sent = e.Ramp.Acked + e.Offered
+	}
 	if e.Closing != "" || e.Expired {
 		e.startSweep()
 	}

@@ -42,7 +42,7 @@ func (e *Engine) add(node string, offered time.Time) *open {
 
 // offer asks a node, giving it a slot.
 func (e *Engine) offer(now time.Time, o *open) {
-	o.Phase, o.Detail, o.waiting = PhaseOffered, message.DetailPending, false
+	o.Phase, o.Detail, o.waiting, o.passed = PhaseOffered, message.DetailPending, false, false
 	e.Slots++
 	e.Offered++
 	e.Ramp = e.Ramp.Start(1)
@@ -66,16 +66,27 @@ func (e *Engine) leave(o *open, answered bool) {
 	case PhaseOffered:
 		e.Slots--
 		e.Offered--
-		if answered {
-			e.Ramp = e.Ramp.Ack(1)
-		} else {
-			e.Ramp = e.Ramp.Drop(1)
+		if !answered {
+			e.pass(o)
+			break
 		}
+		if o.passed {
+			e.Ramp = e.Ramp.Start(1)
+		}
+		e.Ramp = e.Ramp.Ack(1)
 	case PhaseDelivered:
 		e.Slots--
 		e.Running--
 	case PhaseDelayed:
 		e.Delayed--
+	}
+}
+
+// pass gives the place in the ramp of one that was offered and did not answer to another. Its slot it keeps.
+func (e *Engine) pass(o *open) {
+	if !o.passed {
+		o.passed = true
+		e.Ramp = e.Ramp.Drop(1)
 	}
 }
 
@@ -224,6 +235,7 @@ func (e *Engine) due(now time.Time, o *open) {
 			e.leave(o, false)
 			e.delay(now, o)
 		default:
+			e.pass(o)
 			if e.Closing == "" {
 				e.send(now, o, message.KindOffer)
 			}

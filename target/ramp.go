@@ -1,11 +1,12 @@
 package target
 
 // Ramp is the gentle start of spec R13: one node, and when it has acknowledged two more, then four more, doubling until as many are at work as the
-// limit allows. It is a value: each method returns the next state, so that it can be stored with its owner. The zero Ramp allows nothing.
+// limit allows. Of a wave of eight or more, seven in eight are enough, so that a few nodes that never answer do not hold up a fleet; those count in the next wave until they
+// answer or are given up. It is a value: each method returns the next state, so that it can be stored with its owner. The zero Ramp allows nothing.
 type Ramp struct {
 	Limit int `json:"limit"` // the concurrency
 	Wave  int `json:"wave"`  // how many nodes this wave may start
-	Sent  int `json:"sent"`  // how many of them were started
+	Sent  int `json:"sent"`  // how many were started, those of earlier waves that have not acknowledged included
 	Acked int `json:"acked"` // how many of those acknowledged
 }
 
@@ -35,15 +36,15 @@ func (r Ramp) Start(n int) Ramp {
 	return r
 }
 
-// Ack records that n started nodes acknowledged, which is any answer of theirs, also an end. When the whole wave has, the next one is twice as large.
+// Ack records that n started nodes acknowledged, which is any answer of theirs, also an end. When the wave has, all of a small one and seven in eight of a large one, the next is twice as large.
 func (r Ramp) Ack(n int) Ramp {
 	if r.Done() {
 		return r
 	}
 	r.Acked = min(r.Acked+n, r.Sent)
-	if r.Acked >= r.Wave {
+	if r.Acked >= r.Wave-r.Wave/8 {
 		r.Wave = min(r.Limit, 2*r.Wave)
-		r.Sent, r.Acked = 0, 0
+		r.Sent, r.Acked = r.Sent-r.Acked, 0
 	}
 	return r
 }

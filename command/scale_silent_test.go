@@ -1,0 +1,99 @@
+package command
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/internal/testenv"
+	"github.com/fleetwright/fleetwright/message"
+)
+
+// latency is how long invocations took: from Send to the end, and from their own turn.
+type latency struct{ whole, own []time.Duration }
+
+func (l latency) at(percent int) time.Duration { return percentile(l.whole, percent) }
+
+func percentile(d []time.Duration, percent int) time.Duration { return d[(len(d)-1)*percent/100] }
+
+// measureSilent sends a command to n nodes, some of which are connected and never answer, and returns what the others took, in order. Time is virtual, so that nothing but waiting counts.
+func measureSilent(t *testing.T, n int, silent []int, req SendRequest) (l latency) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSite(t, n)
+		defer w.close()
+		for _, i := range silent {
+			w.deafen(w.nodes[i].ID)
+		}
+		p := w.start("plane", nil)
+		defer p.stop()
+		synctest.Wait()
+		req.DocumentName, req.Targets, req.MaxErrors = "Hello", web, "100%"
+		c, err := p.Send(t.Context(), req)
+		require.NoError(t, err)
+		c, err = p.Wait(t.Context(), c.ID)
+		require.NoError(t, err)
+		require.Equal(t, n-len(silent), c.Counts[message.DetailSuccess])
+		require.Equal(t, len(silent), c.Counts[message.DetailDeliveryTimedOut])
+		for inv, err := range p.scanInvocations(t.Context(), "default", c.ID) {
+			require.NoError(t, err)
+			if inv.Detail == message.DetailSuccess {
+				l.whole = append(l.whole, inv.DoneAt.Sub(c.RequestedDateTime))
+				l.own = append(l.own, inv.DoneAt.Sub(inv.OfferedAt))
+			}
+		}
+		w.checkStarts()
+	})
+	slices.Sort(l.whole)
+	slices.Sort(l.own)
+	return l
+}
+
+// F11: one node in a hundred is connected and never answers. What the others wait for, from Send to their end, is what it is without those; from their own turn it is so to the
+// millisecond. Where slots are scarce, a silent node costs its slot for fifteen seconds, once; where it is among the first seven, which start one after another, it costs a second.
+func TestSilentNodesDoNotSlowOthers(t *testing.T) {
+	n := 500
+	if testenv.Long() {
+		n = 10_000
+	}
+	var spread []int
+	for i := range n / 100 {
+		spread = append(spread, i*100+37)
+	}
+	for _, c := range []struct {
+		name   string
+		silent []int
+		max    string
+		early  time.Duration // what those among the first seven cost
+		slots  int           // 0: as many as nodes
+	}{
+		{"all at once", spread, "100%", 0, 0},
+		{"50 at once", spread, "50", 0, 50},
+		{"all at once, the first two", []int{0, 1}, "100%", 2 * time.Second, 0},
+		{"50 at once, the first two", []int{0, 1}, "50", 2 * time.Second, 50},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req := SendRequest{MaxConcurrency: c.max, TimeoutSeconds: 3000}
+			without, with := measureSilent(t, n, nil, req), measureSilent(t, n, c.silent, req)
+			t.Logf("%d nodes, %d silent: p50 %v, without those %v; p99 %v, without %v", n, len(c.silent), with.at(50), without.at(50), with.at(99), without.at(99))
+			late := 0
+			for _, d := range with.whole {
+				if d > 2*without.at(99)+c.early {
+					late++
+				}
+			}
+			testenv.Figure(t, "nodes beside 1 % that never answer; later than twice the p99 without those: "+c.name, len(with.whole), late)
+			require.Zero(t, late)
+			for _, percent := range []int{50, 99} {
+				require.Equal(t, percentile(without.own, percent), percentile(with.own, percent), "p%d from a node's own turn", percent)
+				bar := without.at(percent) + without.at(percent)/100 + c.early
+				if c.slots > 0 {
+					bar += time.Duration(len(c.silent))*15*time.Second/time.Duration(c.slots) + time.Second // and its neighbours' turns come one later at most
+				}
+				require.LessOrEqual(t, with.at(percent), bar, "p%d from Send", percent)
+			}
+		})
+	}
+}
