@@ -16,6 +16,7 @@ import (
 	"github.com/fleetwright/fleetwright/document"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/observe"
 	"github.com/fleetwright/fleetwright/transport"
 )
 
@@ -39,7 +40,9 @@ type Config struct {
 	// Rotator lets RotateKeys, and a rotation that an earlier life left unanswered, reach the control plane. Without it the node's keys stay as they are.
 	Rotator Rotator
 
-	Store   Store // the journal; nil is files below Node.Dir
+	Store    Store            // the journal; nil is files below Node.Dir
+	Observer observe.Observer // told of steps, runs, the journal and connections as they happen; nil tells nobody
+
 	MinFree int64 // bytes of disk below which nothing new starts and no more output is kept; default 32 MiB, negative: never mind
 
 	// Engine holds the engine's options. Node, Session, Platform, Capabilities, Actions, Facts, Epoch and Unsigned are filled in by New, Capabilities and Actions where they are empty.
@@ -180,6 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fault.New(op, fault.DataCorrupt, "%w", err)
 	}
+	l.told = newTeller(&a.cfg, entries)
 	cfg := a.cfg.Engine
 	cfg.Session = message.NewID(nil)
 	_, pinned := a.ring.pinned()

@@ -372,6 +372,7 @@ type Health struct {
 	Running, Queued   int
 	Unacknowledged    int // commands with a report that the control plane has not confirmed
 	Tombstones        int
+	Spooled           int64 // bytes of output that are kept until the control plane has them
 	Epoch             uint64
 }
 
@@ -388,6 +389,9 @@ func (e *Engine) Health() Health {
 		}
 		if !c.Final {
 			h.Unacknowledged++
+		}
+		for i := range c.Steps {
+			h.Spooled += c.Steps[i].Stdout.Size + c.Steps[i].Stderr.Size
 		}
 	}
 	return h

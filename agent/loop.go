@@ -37,6 +37,7 @@ type loop struct {
 	engine  *Engine
 	running map[message.Ref]*worker
 	roomy   bool
+	told    *teller
 	orphans map[message.Ref]int // leaders of the sessions of interrupted steps that still live
 
 	events   chan Event
@@ -214,6 +215,7 @@ func (l *loop) step(ctx context.Context, ev Event) {
 		}
 	}
 	h := l.engine.Health()
+	l.told.connected(ctx, h.Connected)
 	l.health.Store(&h)
 }
 
@@ -250,7 +252,7 @@ func (l *loop) carryOut(ctx context.Context, eff Effect) error {
 			l.log.Error("the control plane's epoch could not be stored", "error", err)
 		}
 	case Journal:
-		return l.store.Put(&eff.Entry)
+		return l.told.journal(ctx, l.store, &eff.Entry)
 	case Forget:
 		if err := l.store.Delete(eff.Ref); err != nil {
 			l.log.Warn("a record of the journal could not be removed", "command", eff.Command, "error", err)
@@ -327,6 +329,7 @@ func (l *loop) receive(ctx context.Context, m transport.Message) {
 		l.post(KeysPinned{epoch})
 	case err != nil:
 		l.log.Warn("a message was refused", "error", err)
+		l.told.refused(ctx, err)
 	case env.Kind == message.KindKeys:
 		l.follow(env)
 	default:
