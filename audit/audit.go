@@ -113,6 +113,7 @@ type Log struct {
 	queue   []Entry
 	queued  int // how long the queue was, the last time that it grew
 	dropped int // entries that found no room while the store took none
+	lost    uint64
 }
 
 const maxBuffer = 4096

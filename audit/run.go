@@ -62,6 +62,7 @@ func (l *Log) Flush(ctx context.Context) error {
 			lost := max(0, len(l.queue)-l.cfg.Buffer)
 			l.queue = l.queue[lost:]
 			l.dropped += lost
+			l.lost += uint64(lost)
 			l.mu.Unlock()
 			if lost > 0 {
 				l.cfg.Log.LogAttrs(ctx, slog.LevelError, "audit entries of reads dropped: the store takes none and the buffer is full", slog.Int("count", lost))
@@ -69,6 +70,19 @@ func (l *Log) Flush(ctx context.Context) error {
 			return fault.Wrap("audit.Flush", err)
 		}
 	}
+}
+
+// Waiting tells how many entries of reads are not stored yet, when the oldest of them was made, and how many were lost since New.
+func (l *Log) Waiting() (n int, oldest time.Time, lost uint64) {
+	if l == nil {
+		return 0, time.Time{}, 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n = len(l.queue); n > 0 {
+		oldest = l.queue[0].Time
+	}
+	return n, oldest, l.lost
 }
 
 // batchOf returns how many queued entries go into one transaction: few enough for its limits even if each is as large as can be.

@@ -74,6 +74,13 @@ func (h Held) Alive() bool {
 	return l.cfg.Now().Sub(l.renewed) < patience(l.cfg.TTL)
 }
 
+// Count returns how many leases this process holds, as far as it knows.
+func (l *Leases) Count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held)
+}
+
 // Release lets the lease go, so that anybody may take it at once. Releasing what is lost is no error.
 func (h Held) Release(ctx context.Context) error {
 	if h.st == nil {

@@ -105,5 +105,30 @@ func Watch(ctx context.Context, t Transport, f func(a Address, connected bool)) 
 	return ErrNoPresence
 }
 
+// Counter is an optional ability of an end: it knows how many addresses are connected.
+type Counter interface {
+	// Len returns how many addresses have a connection here now. It does not block.
+	Len() int
+}
+
+// Len returns how many addresses are connected to t; ok is false for a transport that does not know.
+func Len(t Transport) (n int, ok bool) {
+	c, ok := t.(Counter)
+	if !ok {
+		return 0, false
+	}
+	return c.Len(), true
+}
+
+// Shared reports whether every control plane that uses the same carrier reaches the same nodes through it, as over a broker, so that nothing has to be passed on between control planes. An
+// end says so with a method Shared() bool; one without it is shared if it has no Presence: it may reach anybody then.
+func Shared(t Transport) bool {
+	if s, ok := t.(interface{ Shared() bool }); ok {
+		return s.Shared()
+	}
+	_, knows := t.(Presence)
+	return !knows
+}
+
 // IsTemporary reports whether a later Send may succeed: true for ErrNotConnected and ErrBusy.
 func IsTemporary(err error) bool { return errors.Is(err, ErrNotConnected) || errors.Is(err, ErrBusy) }

@@ -22,6 +22,8 @@ type seeing struct {
 
 func (s seeing) Connected(a transport.Address) bool { return a == s.here }
 
+func (s seeing) Len() int { return 7 }
+
 func (s seeing) Watch(_ context.Context, f func(transport.Address, bool)) error {
 	f(s.here, true)
 	return context.Canceled
@@ -36,6 +38,14 @@ func TestPresenceFallsBack(t *testing.T) {
 	var told []string
 	require.ErrorIs(t, transport.Watch(t.Context(), seeing{here: a}, func(a transport.Address, c bool) { told = append(told, fmt.Sprint(a, c)) }), context.Canceled)
 	require.Equal(t, []string{"t/a true"}, told)
+}
+
+func TestLenFallsBack(t *testing.T) {
+	_, ok := transport.Len(blind{})
+	require.False(t, ok)
+	n, ok := transport.Len(seeing{})
+	require.True(t, ok)
+	require.Equal(t, 7, n)
 }
 
 func TestEachErrorHasACode(t *testing.T) {

@@ -125,7 +125,10 @@ type Server struct {
 	}
 }
 
-var _ transport.Presence = (*Server)(nil)
+var (
+	_ transport.Presence = (*Server)(nil)
+	_ transport.Counter  = (*Server)(nil)
+)
 
 // NewServer returns a Server that waits for its Handler to be mounted.
 func NewServer(cfg ServerConfig) *Server {
@@ -245,6 +248,9 @@ func (s *Server) Connected(a transport.Address) bool { return s.board.Connected(
 func (s *Server) Watch(ctx context.Context, f func(transport.Address, bool)) error {
 	return s.board.Watch(ctx, f)
 }
+
+// Len implements transport.Counter: how many nodes are connected.
+func (s *Server) Len() int { return s.board.Len() }
 
 // Stats returns the counts.
 func (s *Server) Stats() ServerStats {
