@@ -35,11 +35,13 @@ import (
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/observe"
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/patch"
 	"github.com/fleetwright/fleetwright/patch/patchstore"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/store"
+	"github.com/fleetwright/fleetwright/store/observed"
 	"github.com/fleetwright/fleetwright/store/record"
 	"github.com/fleetwright/fleetwright/transport"
 	"github.com/fleetwright/fleetwright/transport/memtransport"
@@ -71,6 +73,8 @@ type Config struct {
 	Retention   command.Retention
 	OutputLimit int64 // see command.Config
 	RefuseRaw   bool  // refuse documents that paste parameters into scripts; recommended for new fleets
+
+	Observer observe.Observer // told what happens, as it happens; nil tells nobody and costs nothing. See package observe, and [Fleet.Gauges]
 
 	Now  func() time.Time // nil is time.Now
 	Rand io.Reader        // nil is crypto/rand
@@ -133,6 +137,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Actions == nil {
 		cfg.Actions = document.Builtin()
 	}
+	cfg.Store = observed.New(cfg.Store, cfg.Observer, cfg.Now)
 	f := &Fleet{cfg: cfg}
 	f.keys = newControllerKeys(cfg.Store, cfg.Codec, seal.NewBox(cfg.Keys, nil), cfg.Rand, cfg.Now)
 	f.Leases = lease.New(cfg.Store, cfg.Codec, lease.Config{Owner: cfg.Name, TTL: cfg.LeaseTTL, Exclusive: cfg.Exclusive, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
@@ -167,7 +172,7 @@ func New(cfg Config) (*Fleet, error) {
 	f.hub = newHub(f, cfg.Transports)
 	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub,
 		Authorizer: cfg.Authorizer, Audit: f.Audit, Leases: f.Leases, Actions: cfg.Actions, Parameters: cfg.Parameters, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log,
-		Timing: cfg.Timing, RefuseRaw: cfg.RefuseRaw, OutputLimit: cfg.OutputLimit, Retention: cfg.Retention})
+		Timing: cfg.Timing, Observer: cfg.Observer, RefuseRaw: cfg.RefuseRaw, OutputLimit: cfg.OutputLimit, Retention: cfg.Retention})
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/observe"
 	"github.com/fleetwright/fleetwright/transport"
 )
 
@@ -144,7 +145,14 @@ func (h *hub) receive(ctx context.Context, via transport.Transport, m transport.
 	}
 }
 
-func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Message) error {
+func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Message) (err error) {
+	var e message.Envelope
+	if o := h.f.cfg.Observer; o != nil {
+		start := h.f.cfg.Now()
+		defer func() {
+			o.Observe(ctx, observe.Event{Kind: observe.Receive, Label: string(e.Kind), Start: start, End: h.f.cfg.Now(), Err: err, Tenant: e.Tenant, Node: e.From})
+		}()
+	}
 	tenant, to, err := message.Header(m.Data)
 	if err != nil {
 		return err
@@ -152,7 +160,8 @@ func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Mes
 	if to != message.Controller || tenant != m.From.Tenant {
 		return message.ErrNotForMe
 	}
-	e, by, err := h.open(ctx, tenant, m.Data, peerLife)
+	var by uint64
+	e, by, err = h.open(ctx, tenant, m.Data, peerLife)
 	if errors.Is(err, message.ErrBadSignature) {
 		h.f.keys.doubt(tenant, peerDoubt)
 		e, by, err = h.open(ctx, tenant, m.Data, peerDoubt)
