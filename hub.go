@@ -88,7 +88,7 @@ func (h *hub) send(ctx context.Context, via transport.Transport, a transport.Add
 	if err != nil {
 		return err
 	}
-	data, err := own.id.Seal(peer, message.Envelope{Kind: kind, ID: message.NewID(h.f.cfg.Rand), Attempt: attempt, Epoch: own.epoch,
+	data, err := own.id.Seal(peer, message.Envelope{Kind: kind, ID: message.NewID(h.f.cfg.Rand), Attempt: attempt, Epoch: own.epoch + own.raise,
 		NotBefore: h.f.cfg.Now(), NotAfter: notAfter, Body: body})
 	if err != nil {
 		return err

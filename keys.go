@@ -24,6 +24,7 @@ type controllerKeys struct {
 	store   store.Store
 	records record.Table[controllerRecord]
 	pins    record.Table[pinRecord]
+	raised  record.Table[restoredRecord]
 	box     *seal.Box
 	random  io.Reader
 	now     func() time.Time
@@ -38,6 +39,7 @@ type controllerKey struct {
 	epoch uint64
 	until time.Time    // of a former one: when it ends
 	next  message.Keys // of a former one: what follows it, signed by it
+	raise uint64       // what restores have added to the epochs that messages carry
 }
 
 // controllerSet is what a tenant has: the present identity, and former ones in their grace, newest first. It is not changed.
@@ -95,7 +97,7 @@ func newControllerKeys(s store.Store, codec *record.Codec, box *seal.Box, random
 	if random == nil {
 		random = rand.Reader
 	}
-	return &controllerKeys{store: s, records: record.NewTable[controllerRecord](codec), pins: record.NewTable[pinRecord](codec), box: box, random: random, now: now,
+	return &controllerKeys{store: s, records: record.NewTable[controllerRecord](codec), pins: record.NewTable[pinRecord](codec), raised: record.NewTable[restoredRecord](codec), box: box, random: random, now: now,
 		ids: map[string]*controllerSet{}}
 }
 
@@ -143,7 +145,11 @@ func (k *controllerKeys) doubt(tenant string, age time.Duration) {
 func (k *controllerKeys) load(ctx context.Context, tenant string, have *controllerSet) (*controllerSet, error) {
 	at := controllerAt(tenant)
 	var rec controllerRecord
+	var restored restoredRecord
 	read := func(ctx context.Context, r store.Reader) (err error) {
+		if restored, err = k.raised.Get(ctx, r, restoredAt()); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
 		rec, err = k.records.Get(ctx, r, at)
 		return err
 	}
@@ -188,7 +194,7 @@ func (k *controllerKeys) load(ctx context.Context, tenant string, have *controll
 		defer seed.Wipe()
 		return message.IdentityFromSeed(tenant, message.Controller, seed)
 	}
-	set := &controllerSet{controllerKey: controllerKey{epoch: rec.Epoch}}
+	set := &controllerSet{controllerKey: controllerKey{epoch: rec.Epoch, raise: restored.Epoch}}
 	if set.id, err = open(rec.Epoch, rec.Sealed); err != nil {
 		return nil, err
 	}
@@ -202,7 +208,7 @@ func (k *controllerKeys) load(ctx context.Context, tenant string, have *controll
 		if err != nil {
 			return nil, err
 		}
-		set.former = append(set.former, controllerKey{id: id, epoch: f.Epoch, until: f.Until, next: f.Next})
+		set.former = append(set.former, controllerKey{id: id, epoch: f.Epoch, until: f.Until, next: f.Next, raise: restored.Epoch})
 	}
 	if len(set.former) < len(rec.Former) {
 		k.store.Update(ctx, func(ctx context.Context, tx store.Tx) error { //nolint:errcheck // nobody uses them, and it is tried again

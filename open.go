@@ -11,18 +11,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fleetwright/fleetwright/access"
-	"github.com/fleetwright/fleetwright/blob/dirblob"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/store"
-	"github.com/fleetwright/fleetwright/store/boltstore"
 	"github.com/fleetwright/fleetwright/store/record"
 	"github.com/fleetwright/fleetwright/transport"
 	"github.com/fleetwright/fleetwright/transport/httptransport"
@@ -83,29 +80,12 @@ func Open(ctx context.Context, dir string, o *Options) (_ *Fleet, err error) {
 	}()
 	opened := func(c func() error) { closing = append([]func() error{c}, closing...) }
 
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.New(op, fault.ServiceUnavailable, "the directory cannot be made: %w", err)
-	}
-	st, err := boltstore.Open(ctx, filepath.Join(dir, "store.db"), &boltstore.Options{Logger: cfg.Log})
+	p, err := openParts(ctx, dir, o.Passphrase, cfg.Log)
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
-	opened(st.Close)
-	cfg.Store = st
-	blobs, err := dirblob.Open(filepath.Join(dir, "blobs"), nil)
-	if err != nil {
-		return nil, fault.Wrap(op, err)
-	}
-	opened(blobs.Close)
-	cfg.Blobs = blobs
-	keys, err := openKeys(filepath.Join(dir, "keys.json"), o.Passphrase)
-	if err != nil {
-		return nil, fault.Wrap(op, err)
-	}
-	cfg.Keys = keys
-	if cfg.Codec, err = RecordCodec(ctx, st, keys); err != nil {
-		return nil, fault.Wrap(op, err)
-	}
+	opened(p.close)
+	cfg.Store, cfg.Blobs, cfg.Keys, cfg.Codec = p.store, p.blobs, p.keys, p.codec
 	local := memtransport.New(nil)
 	cfg.Transports = append([]transport.Transport{local.Controller()}, o.Config.Transports...)
 
@@ -166,7 +146,7 @@ func macTable() record.Table[[]byte] { return record.NewTable[[]byte](nil) }
 func RecordCodec(ctx context.Context, s store.Store, keys seal.Wrapper) (*record.Codec, error) {
 	box := seal.NewBox(keys, nil)
 	t, at := macTable(), macAt()
-	binding := seal.Binding{Tenant: "fleetwright", Kind: "store", Name: "mac", Version: 1, Type: "key"}
+	binding := macBinding()
 	var sealed []byte
 	read := func(ctx context.Context, r store.Reader) (err error) {
 		sealed, err = t.Get(ctx, r, at)
@@ -197,12 +177,7 @@ func RecordCodec(ctx context.Context, s store.Store, keys seal.Wrapper) (*record
 	} else if err != nil {
 		return nil, err
 	}
-	k, err := box.Open(ctx, sealed, binding)
-	if err != nil {
-		return nil, err
-	}
-	defer k.Wipe()
-	return record.NewCodec(k)
+	return openMAC(ctx, box, sealed)
 }
 
 // listen opens the endpoint and serves it on a goroutine that close ends.
