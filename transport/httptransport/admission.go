@@ -14,10 +14,11 @@ import (
 )
 
 // admission is a token bucket that also spreads those who found it empty: each is told a time of its own to come back, one after another at the bucket's rate, so that a herd
-// comes back as a queue.
+// comes back as a queue. The queue begins when the bucket is half full again, so that hardly anybody finds it empty twice, although nobody is exactly in time.
 type admission struct {
 	limit *rate.Limiter
 	every time.Duration // between two who are told to come back
+	ahead time.Duration // from now to the first of a queue
 	most  time.Duration
 
 	mu   sync.Mutex
@@ -25,7 +26,8 @@ type admission struct {
 }
 
 func newAdmission(perSecond float64, burst int, most time.Duration) *admission {
-	return &admission{limit: rate.NewLimiter(rate.Limit(perSecond), burst), every: time.Duration(float64(time.Second) / perSecond), most: most}
+	return &admission{limit: rate.NewLimiter(rate.Limit(perSecond), burst), every: time.Duration(float64(time.Second) / perSecond),
+		ahead: time.Duration(float64(burst) / 2 * float64(time.Second) / perSecond), most: most}
 }
 
 // take takes a token, or says after what time to try again.
@@ -41,7 +43,7 @@ func (a *admission) later(now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.next.Before(now) {
-		a.next = now
+		a.next = now.Add(min(a.ahead, a.most/2))
 	}
 	if a.next.Sub(now)+a.every > a.most {
 		return a.most/2 + rand.N(a.most/2+1)

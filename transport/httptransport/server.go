@@ -37,7 +37,7 @@ type ServerConfig struct {
 	Queue      int // messages queued per node before Send answers ErrBusy; default 256
 	QueueBytes int // bytes queued per node; default 4 MiB, at least transport.MaxMessage
 
-	Admit          float64       // handshakes admitted a second; default 500
+	Admit          float64       // handshakes admitted a second; default 1,000: a fleet of 100,000 is back within two minutes
 	AdmitBurst     int           // of them at once; default 500
 	MaxRetryAfter  time.Duration // the longest that a node is sent away for; default 5 min
 	MaxPending     int           // handshakes under way; default 2,000
@@ -73,7 +73,7 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	num(&c.AdmitBurst, 500)
 	num(&c.EnrollBurst, 50)
 	if !(c.Admit > 0) {
-		c.Admit = 500
+		c.Admit = 1000
 	}
 	if !(c.EnrollRate > 0) {
 		c.EnrollRate = 20
