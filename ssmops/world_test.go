@@ -32,6 +32,7 @@ import (
 	"github.com/fleetwright/fleetwright/patch/patchstore"
 	"github.com/fleetwright/fleetwright/seal"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
+	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/memstore"
 )
 
@@ -49,6 +50,7 @@ type world struct {
 	inventory   *fleet.Service
 	automations *automation.Service
 	log         *audit.Log
+	store       store.Store
 
 	mu     sync.Mutex
 	answer func(c automation.Call) (any, error) // of a runbook's call; nil is an id. Set before one is started
@@ -74,6 +76,7 @@ func as(name, tenant string) context.Context {
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, ctx: as("admin", "")}
 	st := memstore.New()
+	w.store = st
 	w.log = audit.New(audit.Config{Store: st, Authorize: byName{}})
 	keys, err := message.NewIdentity("default", message.Controller, nil)
 	require.NoError(t, err)
