@@ -74,15 +74,19 @@ func list(s string) (out []string) {
 	return out
 }
 
-// errUsage marks bad arguments: exit code 2.
+// usageError marks bad arguments: exit code 2.
 type usageError struct{ error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // parse parses flags; a flag that the command line lacks is taken from the environment, FLEETWRIGHT_POSTGRES for -postgres.
 func parse(fs *flag.FlagSet, args []string) error {
+	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(os.Stderr)
+			fmt.Fprintf(os.Stderr, "Flags of %s; each may stand in the environment, as FLEETWRIGHT_DIR for -dir:\n", fs.Name())
+			fs.PrintDefaults()
 			return err
 		}
 		return usageError{err}

@@ -261,7 +261,7 @@ func (h *house) until(ctx context.Context, patience time.Duration, what string, 
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("not within %v: %s; the logs are in %s", patience, what, filepath.Join(h.dir, "logs"))
+				return fmt.Errorf("this was not so within %v: %s", patience, what)
 			}
 			return ctx.Err()
 		case <-time.After(25 * time.Millisecond):
