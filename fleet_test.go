@@ -138,7 +138,7 @@ func (m *mitm) Send(ctx context.Context, to transport.Address, data []byte) erro
 func (m *mitm) Connected(a transport.Address) bool { return transport.Connected(m.Transport, a) }
 
 // T-MITM: whoever carries the messages reads no script, and starts nothing by repeating, altering or redirecting them.
-func TestMITM_TheCarrierReadsAndStartsNothing(t *testing.T) {
+func TestT_MITM_TheCarrierReadsAndStartsNothing(t *testing.T) {
 	net := memtransport.New(nil)
 	m := &mitm{Transport: net.Controller()}
 	m.attack = func(_ transport.Address, data []byte) [][]byte {

@@ -78,7 +78,7 @@ func misdeeds(c, other string) map[string]any {
 }
 
 // T-EVILNODE: whatever a node says, the other nodes' invocations and the command's counters stay as they are, byte for byte.
-func TestEvilNode(t *testing.T) {
+func TestT_EVILNODE(t *testing.T) {
 	// In each phase of the evil node's invocation.
 	for _, phase := range []string{"no turn yet", "offered", "running", "ended"} {
 		t.Run(phase, func(t *testing.T) {

@@ -76,7 +76,7 @@ func refused(t testing.TB, at *Identity, data []byte, from func(string) (Peer, e
 	return nil
 }
 
-func TestMITMEveryBitOfASealedMessage(t *testing.T) {
+func TestT_MITM_EveryBitOfASealedMessage(t *testing.T) {
 	w := newWorld(t)
 	data := seal(t, w.controller, w.node, run("m-1"))
 	for i := range len(data) * 8 {
@@ -88,7 +88,7 @@ func TestMITMEveryBitOfASealedMessage(t *testing.T) {
 	require.NoError(t, err, "the message itself")
 }
 
-func TestMITMEveryLength(t *testing.T) {
+func TestT_MITM_EveryLength(t *testing.T) {
 	w := newWorld(t)
 	data := seal(t, w.controller, w.node, run("m-1"))
 	for n := range data {
@@ -135,8 +135,8 @@ func inside(t testing.TB, at *Identity, data []byte) []byte {
 	return plain
 }
 
-// TestMITMEveryBitBelowTheSeal: the signature alone refuses every change by one who can seal, such as a receiver that turns against others.
-func TestMITMEveryBitBelowTheSeal(t *testing.T) {
+// TestT_MITM_EveryBitBelowTheSeal: the signature alone refuses every change by one who can seal, such as a receiver that turns against others.
+func TestT_MITM_EveryBitBelowTheSeal(t *testing.T) {
 	w := newWorld(t)
 	plain := inside(t, w.node, seal(t, w.controller, w.node, run("m-1")))
 	e, err := w.node.Open(reseal(t, "default", w.node, plain), know(w.controller), start, 0)
@@ -149,8 +149,8 @@ func TestMITMEveryBitBelowTheSeal(t *testing.T) {
 	}
 }
 
-// TestMITMEveryFieldBelowTheSeal changes each field to another valid value, keeping the encoding canonical.
-func TestMITMEveryFieldBelowTheSeal(t *testing.T) {
+// TestT_MITM_EveryFieldBelowTheSeal changes each field to another valid value, keeping the encoding canonical.
+func TestT_MITM_EveryFieldBelowTheSeal(t *testing.T) {
 	w := newWorld(t)
 	plain := inside(t, w.node, seal(t, w.controller, w.node, run("m-1")))
 	signed, sig := plain[:len(plain)-64], plain[len(plain)-64:]
@@ -176,8 +176,8 @@ func TestMITMEveryFieldBelowTheSeal(t *testing.T) {
 	}
 }
 
-// TestMITMCrossSwaps puts every piece of one captured message in the place of the same piece of another.
-func TestMITMCrossSwaps(t *testing.T) {
+// TestT_MITM_CrossSwaps puts every piece of one captured message in the place of the same piece of another.
+func TestT_MITM_CrossSwaps(t *testing.T) {
 	w := newWorld(t)
 	one, two := seal(t, w.controller, w.node, run("m-1")), seal(t, w.controller, w.node, run("m-2"))
 	require.Len(t, two, len(one))
@@ -201,8 +201,8 @@ func TestMITMCrossSwaps(t *testing.T) {
 	}
 }
 
-// TestMITMSignaturesDoNotMove: signatures of two messages, swapped below the seal.
-func TestMITMSignaturesDoNotMove(t *testing.T) {
+// TestT_MITM_SignaturesDoNotMove: signatures of two messages, swapped below the seal.
+func TestT_MITM_SignaturesDoNotMove(t *testing.T) {
 	w := newWorld(t)
 	one, two := inside(t, w.node, seal(t, w.controller, w.node, run("m-1"))), inside(t, w.node, seal(t, w.controller, w.node, run("m-2")))
 	n := len(one) - 64
@@ -260,8 +260,8 @@ func TestR04KindsGoOneWay(t *testing.T) {
 	require.ErrorIs(t, refused(t, w.controller, seal(t, w.node, w.controller, e), know(w.node), "an unknown kind from a node"), ErrMalformed)
 }
 
-// TestMITMSealsOfTooLittle: what is sealed well may still be too short to hold a signature.
-func TestMITMSealsOfTooLittle(t *testing.T) {
+// TestT_MITM_SealsOfTooLittle: what is sealed well may still be too short to hold a signature.
+func TestT_MITM_SealsOfTooLittle(t *testing.T) {
 	w := newWorld(t)
 	for n := range 140 {
 		require.ErrorIs(t, refused(t, w.node, reseal(t, "default", w.node, make([]byte, n)), know(w.controller), "zeros"), ErrMalformed)
@@ -360,8 +360,8 @@ func TestCodecsDoNotReadEachOther(t *testing.T) {
 	require.Equal(t, KindRun, e.Kind)
 }
 
-// TestMITMManyMutations changes captured messages at random: bits, bytes, pieces moved, cut, repeated, and mixed from several captures (G8).
-func TestMITMManyMutations(t *testing.T) {
+// TestT_MITM_ManyMutations changes captured messages at random: bits, bytes, pieces moved, cut, repeated, and mixed from several captures (G8).
+func TestT_MITM_ManyMutations(t *testing.T) {
 	rounds := 20_000
 	if testing.Short() {
 		rounds = 2_000
