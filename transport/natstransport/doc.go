@@ -1,0 +1,2 @@
+// Package natstransport carries messages between control planes and their nodes over NATS.
+package natstransport
