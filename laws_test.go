@@ -139,6 +139,89 @@ func TestNothingAmbientBites(t *testing.T) {
 	}
 }
 
+// secretive are the packages in which what is compared may be a secret or prove something: what a stranger sends is compared there in a time that tells him nothing (rule R-15).
+var secretive = []string{"message", "node", "secret", "seal", "seal/localkeys", "store/record", "transport/httptransport", "transport/natstransport"}
+
+var secretName = regexp.MustCompile(`(?i)(code|hash|hmac|mac|passphrase|password|proof|secret|sig|signature|token)s?$`)
+
+// plainCompares returns one sentence for each comparison of what may be a secret that ends at the first difference.
+func plainCompares(fset *token.FileSet, file string, f *ast.File) (out []string) {
+	if !slices.Contains(secretive, path.Dir(file)) || strings.HasSuffix(file, "_test.go") {
+		return nil
+	}
+	named := func(e ast.Expr) bool {
+		name := ""
+		c, called := e.(*ast.CallExpr)
+		if called {
+			e = c.Fun
+		}
+		switch e := e.(type) {
+		case *ast.Ident:
+			name = e.Name
+		case *ast.SelectorExpr:
+			name = e.Sel.Name
+		}
+		if strings.HasPrefix(name, "len") || name == "code" && !called || strings.HasSuffix(name, "FaultCode") || strings.HasSuffix(name, "StatusCode") {
+			return false // lengths, and codes of errors, are no secrets
+		}
+		return secretName.MatchString(name)
+	}
+	constant := func(e ast.Expr) bool {
+		_, literal := e.(*ast.BasicLit)
+		id, ok := e.(*ast.Ident)
+		return literal || ok && id.Name == "nil"
+	}
+	check := func(n ast.Node, a, b ast.Expr) {
+		if (named(a) || named(b)) && !constant(a) && !constant(b) {
+			out = append(out, fset.Position(n.Pos()).String()+": this comparison ends at the first difference, and so tells how much was right: use crypto/subtle, hmac.Equal or secret.Value.Equal")
+		}
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BinaryExpr:
+			if n.Op == token.EQL || n.Op == token.NEQ {
+				check(n, n.X, n.Y)
+			}
+		case *ast.CallExpr:
+			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && len(n.Args) == 2 {
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "bytes" && (sel.Sel.Name == "Equal" || sel.Sel.Name == "Compare") {
+					check(n, n.Args[0], n.Args[1])
+				}
+			}
+		}
+		return true
+	})
+	return out
+}
+
+func TestR15_SecretsAreComparedInConstantTime(t *testing.T) {
+	fset := token.NewFileSet()
+	sources(t, func(file string) {
+		f, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return // go vet says so
+		}
+		for _, s := range plainCompares(fset, file, f) {
+			t.Error(s)
+		}
+	})
+	for _, c := range []struct {
+		file, body string
+		want       int
+	}{
+		{"node/x.go", `import "bytes"; func f(a, hash []byte) bool { return bytes.Equal(a, hash) }`, 1},
+		{"node/x.go", `func f(a struct{ Token string }, b string) bool { return a.Token != b }`, 1},
+		{"node/x.go", `func f(a struct{ Token string }) bool { return a.Token == "" }`, 0},
+		{"node/x.go", `import "bytes"; func f(a interface{ code() []byte }, b []byte) bool { return bytes.Equal(a.code(), b) }`, 1},
+		{"node/x_test.go", `func f(token, b string) bool { return token == b }`, 0},
+		{"command/x.go", `func f(token, b string) bool { return token == b }`, 0},
+	} {
+		f, err := parser.ParseFile(fset, c.file, "package p; "+c.body, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		require.Len(t, plainCompares(fset, c.file, f), c.want, c.body)
+	}
+}
+
 // TestBenchmarksDoNotNest: testing.Benchmark within a benchmark waits for ever, and no timeout of go test ends it.
 func TestBenchmarksDoNotNest(t *testing.T) {
 	fset := token.NewFileSet()
