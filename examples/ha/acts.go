@@ -191,6 +191,9 @@ func (a *acts) freeze(ctx context.Context) error {
 	a.freezes++
 	a.freezeHandover = max(a.freezeHandover, took)
 	a.say("the others own everything after %s", secs(took))
+	if err := a.outcome(ctx, o); err != nil {
+		return err
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -208,7 +211,7 @@ func (a *acts) freeze(ctx context.Context) error {
 	}
 	a.refused += refused
 	a.say("%s of its own were refused; it is a new one now, and ready", plural(int(refused), "stale write"))
-	return a.outcome(ctx, o)
+	return nil
 }
 
 // wipe kills the broker, removes its disk, and starts it again.
@@ -218,11 +221,8 @@ func (a *acts) wipe(ctx context.Context) error {
 		return err
 	}
 	b := a.h.broker
-	a.say("kill -9 %s (process %d), and its disk is wiped", b.name, b.pid())
+	a.say("kill -9 %s (process %d), with all that it has: it keeps nothing on a disk", b.name, b.pid())
 	b.kill()
-	if err := a.h.wipeBroker(); err != nil {
-		return err
-	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

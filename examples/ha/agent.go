@@ -16,10 +16,10 @@ import (
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/agent"
 	"github.com/fleetwright/fleetwright/fault"
-	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/secret"
 	"github.com/fleetwright/fleetwright/transport"
 	"github.com/fleetwright/fleetwright/transport/httptransport"
+	"github.com/fleetwright/fleetwright/transport/natstransport"
 )
 
 // codeVariable hands the activation code over; never the command line, which everybody on the machine can read.
@@ -27,17 +27,18 @@ const codeVariable = "FLEETWRIGHT_ACTIVATION_CODE"
 
 // agentOptions are the flags of the verb agent.
 type agentOptions struct {
-	servers                                    []string
-	ca, nats, dir, name, activation, code, log string
-	backoff                                    time.Duration
+	servers                              []string
+	ca, dir, name, activation, code, log string
+	nats                                 natsOptions
+	backoff                              time.Duration
 }
 
 func agentFlags(args []string) (*agentOptions, error) {
 	o := &agentOptions{}
 	fs := flag.NewFlagSet("ha agent", flag.ContinueOnError)
-	servers := fs.String("server", "", "`URLs` of the control planes, comma separated: the first is tried first, the others when it fails")
+	servers := fs.String("server", "", "`URLs` of the control planes, comma separated: the first is tried first, the others when it fails; may be left out with -nats")
 	fs.StringVar(&o.ca, "ca", "", "`file` (PEM) of the authority to trust instead of the system's")
-	natsFlag(fs, &o.nats)
+	natsFlags(fs, &o.nats)
 	fs.StringVar(&o.dir, "dir", "node", "`directory` of this node")
 	fs.StringVar(&o.name, "name", "", "the node's `name` instead of the machine's")
 	fs.StringVar(&o.activation, "activation", "", "`id` of the activation, for the first start")
@@ -51,7 +52,7 @@ func agentFlags(args []string) (*agentOptions, error) {
 		o.servers = append(o.servers, strings.TrimRight(s, "/")+fleetwright.NodePath)
 	}
 	switch {
-	case len(o.servers) == 0:
+	case len(o.servers) == 0 && o.nats.urls == "":
 		return nil, usage("-server is missing: say where the control planes are, as -server https://a:8443,https://b:8443")
 	case o.log != "text" && o.log != "json":
 		return nil, usage("-log %q: text or json", o.log)
@@ -70,11 +71,14 @@ func agentVerb(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if o.log == "json" {
 		log = slog.New(slog.NewJSONHandler(stderr, nil))
 	}
-	client := httptransport.ClientConfig{URL: o.servers[0], Alternates: o.servers[1:], CAFile: o.ca, Logger: log, BackoffBase: 100 * time.Millisecond, BackoffCap: o.backoff}
+	client := httptransport.ClientConfig{CAFile: o.ca, Logger: log, BackoffBase: 100 * time.Millisecond, BackoffCap: o.backoff}
 	enroll := agent.RegisterOver(func(ctx context.Context, body []byte) (answer []byte, err error) {
+		if len(o.servers) == 0 {
+			answer, err = natstransport.Enroll(ctx, o.nats.brokers(o.backoff), "", body)
+		}
 		for _, url := range o.servers {
 			one := client
-			one.URL, one.Alternates = url, nil
+			one.URL = url
 			if answer, err = httptransport.Enroll(ctx, one, body); err == nil || fault.CodeOf(err) != fault.ServiceUnavailable {
 				break
 			}
@@ -91,7 +95,7 @@ func agentVerb(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
-	link, how, err := o.link(client, me)
+	link, how, err := o.link(client, me, log)
 	if err != nil {
 		return err
 	}
@@ -128,13 +132,16 @@ func register(ctx context.Context, o *agentOptions, enroll agent.Registrar) (*ag
 }
 
 // link connects the node to the control planes: by NATS if it is named, else over HTTPS.
-func (o *agentOptions) link(client httptransport.ClientConfig, me *agent.Node) (link interface {
+func (o *agentOptions) link(client httptransport.ClientConfig, me *agent.Node, log *slog.Logger) (link interface {
 	transport.Transport
 	Close() error
 }, how string, err error) {
+	if o.nats.urls != "" {
+		n, err := o.natsLink(me, log)
+		return n, o.nats.urls, err
+	}
+	client.URL, client.Alternates = o.servers[0], o.servers[1:]
 	client.Address, client.Key = transport.Address{Tenant: me.Tenant, Name: me.ID}, me.Signer()
 	c, err := httptransport.NewClient(client)
 	return c, strings.Join(o.servers, ","), err
 }
-
-var _ message.Facts

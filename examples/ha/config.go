@@ -36,6 +36,9 @@ func initDir(dir string, hosts []string) error {
 	if _, err := httptransport.SelfSigned(filepath.Join(dir, tlsDir), hosts...); err != nil {
 		return err
 	}
+	if err := initNATS(dir); err != nil {
+		return err
+	}
 	callers := filepath.Join(dir, callersFile)
 	if _, err := os.Lstat(callers); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -61,7 +64,7 @@ func initVerb(args []string, stdout io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(stdout, "%s has the keys, the certificate and the callers of all control planes: copy it to each machine, readable by its control plane alone.\n", *dir)
-	fmt.Fprintf(stdout, "  keys.json     without it no secret in the store is ever read again: keep a copy elsewhere\n  tls/ca.pem    what agents and callers trust\n  admin.token   of the caller admin\n")
+	fmt.Fprintf(stdout, "  keys.json     without it no secret in the store is ever read again: keep a copy elsewhere\n  tls/ca.pem    what agents and callers trust\n  admin.token   of the caller admin\n  nats.conf     what the configuration of each NATS server includes, if you have some\n")
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 type presence interface {
 	transport.Transport
 	connected() int
+	Close() error
 }
 
 // handler answers everybody: /healthz (the process works), /readyz (send nodes and callers here), and what is behind them once it is there.

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,6 +31,7 @@ type house struct {
 	planes []*process
 	urls   []string // of the planes
 	broker *process // nil without one of its own
+	nats   string   // URLs of the brokers; "" is none
 	agents []*process
 	byNATS int // how many of the agents
 
@@ -52,7 +52,12 @@ type view struct {
 
 func newHouse(o *options, dir string) *house { return &house{o: o, dir: dir} }
 
-func (h *house) conf() string { return filepath.Join(h.dir, "conf") }
+func (h *house) conf() string {
+	if h.o.conf != "" {
+		return h.o.conf
+	}
+	return filepath.Join(h.dir, "conf")
+}
 
 func (h *house) log(name string) string { return filepath.Join(h.dir, "logs", name+".log") }
 
@@ -99,12 +104,10 @@ func (h *house) open(ctx context.Context, say func(format string, args ...any)) 
 const planeCount = 3
 
 func (h *house) startPlane(i int, ca []byte) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listen, err := freeAddress()
 	if err != nil {
 		return err
 	}
-	listen := l.Addr().String()
-	l.Close() //nolint:errcheck // only its number was wanted
 	name := fmt.Sprintf("plane-%d", i+1)
 	args := []string{"plane", "-name", name, "-listen", listen, "-dir", h.conf(), "-schema", h.db.schema, "-lease", h.o.lease.String(), "-heartbeat", max(h.o.lease, time.Second).String()}
 	args = append(args, h.natsArgs()...)

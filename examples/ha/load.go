@@ -174,7 +174,7 @@ func (l *load) follow(ctx context.Context) {
 	defer l.mu.Unlock()
 	for _, c := range got.Commands {
 		o := open[c.ID]
-		if o == nil {
+		if o == nil || !o.ended.IsZero() { // somebody else has followed it meanwhile
 			continue
 		}
 		o.done, o.running, o.detail = c.CompletedCount, c.Running, c.StatusDetails

@@ -37,9 +37,11 @@ import (
 
 // planeOptions are the flags of the verb plane.
 type planeOptions struct {
-	dir, name, listen, advertise, postgres, schema, store, nats string
-	keys, callers, cert, key, log                               string
-	lease, heartbeat, keep                                      time.Duration
+	dir, name, listen, postgres, schema, store string
+	keys, callers, cert, key, log              string
+	natsKey                                    string
+	nats                                       natsOptions
+	lease, heartbeat, keep                     time.Duration
 }
 
 func planeFlags(args []string) (*planeOptions, error) {
@@ -52,7 +54,8 @@ func planeFlags(args []string) (*planeOptions, error) {
 	fs.StringVar(&o.postgres, "postgres", "", "`URL` of the database, the same for all; a password belongs into $FLEETWRIGHT_POSTGRES or ~/.pgpass")
 	fs.StringVar(&o.schema, "schema", "", "the database's `schema` (default fleetwright)")
 	fs.StringVar(&o.store, "store", "main", "`name` of the store in the database")
-	natsFlag(fs, &o.nats)
+	natsFlags(fs, &o.nats)
+	fs.StringVar(&o.natsKey, "nats-key", "", "`file` with the secret of the control planes for NATS, the same for all (default nats.key in -dir)")
 	fs.StringVar(&o.keys, "keys", "", "key `file`, the same for all (default keys.json in -dir)")
 	fs.StringVar(&o.callers, "callers", "", "callers `file` (default callers in -dir)")
 	fs.StringVar(&o.cert, "cert", "", "certificate `file` (PEM), read again when it changes (default tls in -dir)")
@@ -85,6 +88,7 @@ func planeFlags(args []string) (*planeOptions, error) {
 	}
 	or(&o.keys, keysFile)
 	or(&o.callers, callersFile)
+	or(&o.natsKey, natsKeyFile)
 	if o.cert == "" {
 		files, err := httptransport.SelfSigned(filepath.Join(o.dir, tlsDir)) // what init made stays
 		if err != nil {
@@ -185,10 +189,8 @@ func (p *plane) openStore(ctx context.Context) (*pgxpool.Pool, *pgstore.Store, e
 	if err != nil {
 		return nil, nil, err
 	}
-	// Who is frozen in the middle of a commit must not cost the others their leases.
-	hold := min(max(p.o.lease/2, store.MaxUpdate+100*time.Millisecond), pgstore.DefaultHold)
 	for {
-		st, err := pgstore.Open(ctx, pool, p.o.store, &pgstore.Options{Schema: p.o.schema, Hold: hold, Logger: p.log})
+		st, err := pgstore.Open(ctx, pool, p.o.store, &pgstore.Options{Schema: p.o.schema, Hold: hold(p.o.lease), Logger: p.log})
 		if err == nil {
 			p.store = &fencedStore{Store: st}
 			return pool, st, nil
@@ -203,6 +205,11 @@ func (p *plane) openStore(ctx context.Context) (*pgxpool.Pool, *pgstore.Store, e
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// hold is how long one who is frozen in the middle of a commit may keep the others from theirs: not so long that it costs them their leases.
+func hold(lease time.Duration) time.Duration {
+	return min(max(lease/2, store.MaxUpdate+100*time.Millisecond), pgstore.DefaultHold)
 }
 
 // build puts the control plane together.
@@ -268,6 +275,9 @@ func (p *plane) serve(ctx context.Context, callers *ssmops.Callers, stdout io.Wr
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	p.nodes.Shutdown(bye) //nolint:errcheck // what is left is cut
+	for _, t := range p.more {
+		t.Close() //nolint:errcheck // likewise
+	}
 	leave()
 	member.Wait()
 	err = errors.Join(err, p.name.leave(bye))

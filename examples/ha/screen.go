@@ -158,7 +158,7 @@ func planeRow(name string, pid int, is state, v view) []string {
 	switch {
 	case is != running:
 	case v.at.IsZero():
-		row[2] = "starting"
+		row[2] = "silent"
 	case v.Ready != "":
 		row[2] = "not ready"
 		fallthrough
@@ -182,11 +182,11 @@ func line(h *house, b books) string {
 	for i, v := range h.seen() {
 		p := h.planes[i]
 		row := planeRow(p.name, p.pid(), p.is(), v)
-		word := p.name + " " + row[2]
+		word := row[2]
 		if row[3] != "-" {
-			word = fmt.Sprintf("%s %s shards", p.name, row[3])
+			word = row[3]
 		}
 		planes = append(planes, word)
 	}
-	return strings.Join(planes, ", ") + "; " + sums(b)
+	return fmt.Sprintf("shards %s; commands: %d sent, %d running, %d ended; starts: %d of %d", strings.Join(planes, "/"), b.sent, b.running, b.ended, b.starts, b.expected)
 }

@@ -20,7 +20,7 @@ func TestARowShowsWhatIsKnown(t *testing.T) {
 	up := view{status{Shards: []int{1, 2}, HTTPS: 3, NATS: 4, Refused: 5}, time.Now()}
 	require.Equal(t, []string{"p", "7", "up", "2", "3", "4", "5"}, planeRow("p", 7, running, up))
 	require.Equal(t, []string{"p", "7", "killed", "-", "-", "-", "-"}, planeRow("p", 7, killed, up), "what it said before its death is nothing")
-	require.Equal(t, []string{"p", "7", "starting", "-", "-", "-", "-"}, planeRow("p", 7, running, view{}))
+	require.Equal(t, []string{"p", "7", "silent", "-", "-", "-", "-"}, planeRow("p", 7, running, view{}))
 	up.Ready = "the store does not answer"
 	require.Equal(t, []string{"p", "7", "not ready", "2", "3", "4", "5"}, planeRow("p", 7, running, up))
 }

@@ -18,20 +18,21 @@ import (
 
 // options are the flags of the whole.
 type options struct {
-	postgres, nats string
-	nodes, rounds  int
-	seed           uint64
-	lease, pace    time.Duration
-	keep           bool
-	run            string // names this run in tokens
-	patience       time.Duration
+	postgres, nats, conf string
+	nodes, rounds        int
+	seed                 uint64
+	lease, pace          time.Duration
+	keep                 bool
+	run                  string // names this run in tokens
+	patience             time.Duration
 }
 
 func showFlags(args []string) (*options, error) {
 	o := &options{patience: time.Minute}
 	fs := flag.NewFlagSet("ha", flag.ContinueOnError)
 	fs.StringVar(&o.postgres, "postgres", "", "`URL` of a PostgreSQL to use, in a schema of its own, instead of one that is started; a password belongs into $FLEETWRIGHT_POSTGRES")
-	fs.StringVar(&o.nats, "nats", "", "`URL` of NATS servers to use instead of one that is started; off is none")
+	fs.StringVar(&o.nats, "nats", "", "`URLs` of NATS servers to use instead of one that is started, which include the nats.conf of -conf; off is none")
+	fs.StringVar(&o.conf, "conf", "", "`directory` that init made, instead of a fresh one")
 	fs.IntVar(&o.nodes, "nodes", 12, "how many agents, 2 to 200: half over HTTPS, half by NATS")
 	fs.IntVar(&o.rounds, "rounds", 1, "how often everything is broken; 0 breaks nothing")
 	fs.Uint64Var(&o.seed, "seed", 0, "of what is chosen at random; 0 takes one")
@@ -50,6 +51,8 @@ func showFlags(args []string) (*options, error) {
 		return nil, usage("-rounds 0 belongs to -keep: nothing would happen")
 	case o.lease < 500*time.Millisecond:
 		return nil, usage("-lease %v: 500ms at least", o.lease)
+	case o.nats != "" && o.nats != "off" && o.conf == "":
+		return nil, usage("-nats needs -conf: the servers must know the keys of the control planes (ha init makes a nats.conf for them to include)")
 	case o.pace < 10*time.Millisecond:
 		return nil, usage("-pace %v: 10ms at least", o.pace)
 	case hasPassword(o.postgres) && os.Getenv("FLEETWRIGHT_POSTGRES") != o.postgres:
