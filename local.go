@@ -9,6 +9,7 @@ import (
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/node"
+	"github.com/fleetwright/fleetwright/observe"
 	"github.com/fleetwright/fleetwright/transport"
 )
 
@@ -23,6 +24,9 @@ type LocalAgent struct {
 
 // RotateKeys gives the agent's node new keys; see agent.Agent.RotateKeys.
 func (a *LocalAgent) RotateKeys(ctx context.Context) error { return a.agent.RotateKeys(ctx) }
+
+// Gauges returns how the agent stands; see agent.Agent.Gauges.
+func (a *LocalAgent) Gauges() observe.NodeGauges { return a.agent.Gauges() }
 
 // enroller registers nodes and gives them new keys, as Fleet.Enroll does, within this process.
 type enroller struct{ f *Fleet }
@@ -46,6 +50,8 @@ func (a *LocalAgent) Stop() error {
 type LocalOptions struct {
 	Tags    map[string]string // of the node when it is registered now
 	Actions action.Set        // empty is Actions()
+
+	Observer observe.Observer // told what the agent does; nil tells nobody. That of the control plane may be told too
 }
 
 // StartAgent starts an agent in this process, of a Fleet that Open opened: the node of that name in the directory's "agents", registered through an activation of its own if it
@@ -81,7 +87,7 @@ func (f *Fleet) StartAgent(ctx context.Context, name string, o *LocalOptions) (*
 		return nil, fault.Wrap(op, err)
 	}
 	conn := f.local.Node(transport.Address{Tenant: me.Tenant, Name: me.ID})
-	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: set, Rotator: enroller{f}, Log: f.cfg.Log, Now: f.cfg.Now})
+	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: set, Rotator: enroller{f}, Log: f.cfg.Log, Now: f.cfg.Now, Observer: o.Observer})
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
