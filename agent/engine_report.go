@@ -258,9 +258,9 @@ func (e *Engine) sayHello(now time.Time) {
 	}
 	sortRefs(m.Running)
 	from, to := e.validity(now)
-	if !e.clock.synced && len(h.sent) >= 2 {
-		// Nobody answers: this node's clock may be wrong by more than messages are allowed to be old. A hello then holds for all times; what
-		// proves its age is the answer.
+	if unanswered := len(h.sent); !e.clock.synced && unanswered >= 2 || unanswered >= 4 {
+		// Nobody answers: this node's clock may be wrong by more than messages are allowed to be old, or the control plane that it talks to now has another clock than the one that it
+		// heard of. A hello then holds for all times; what proves its age is the answer.
 		from, to = time.Unix(0, 0).UTC(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 	e.out.send = append(e.out.send, Send{Kind: message.KindHello, ID: e.id(), Body: m, NotBefore: from, NotAfter: to})
