@@ -122,7 +122,7 @@ func TestPowerCut(t *testing.T) {
 	rig := powercut.NewRig(t)
 	rng := rand.New(rand.NewPCG(uint64(n), 3))
 	run := func(disk *powercut.Disk, role string, n int) (failures, acked int) {
-		const life = 20 // cuts of one store: what it holds has to be read after each
+		const life = 6 // cuts of one store: what it holds has to be read after each
 		var w *powercut.Writer
 		var name string
 		for i := range n {
