@@ -27,6 +27,13 @@
 // That is three round trips for an Update that reads and writes, however many share them, and one for a batch that only writes. Nothing is ever
 // validated or retried because of others, so that hot keys and long scans cost no more than cold ones.
 //
+// # Work that several processes share
+//
+// An Update costs its three round trips whatever it takes, so let one goroutine of each process take k pieces of what is due in one Update (a Scan with that limit), and hand them to the
+// process's workers; not each worker one. Take k = 100 unless you know better. Two processes of four workers each claimed 13,000 pieces a second with k = 10 and 52,000 with k = 100 over a
+// socket, on two quiet processors; with a millisecond more of round trip 2,100 and 16,500. What a process has in hand when it dies waits until its lease ends: k should be no more than its workers
+// do in a third of that time.
+//
 // # What can go wrong
 //
 // If the answer to a commit is lost, the Store connects again, takes the lock, which the old transaction held until it ended, and looks at its number. So
