@@ -186,6 +186,10 @@ func (a *actor) advance(ctx context.Context, now time.Time) error {
 
 // step applies one event. What comes with it goes into the next flush.
 func (a *actor) step(ctx context.Context, now time.Time, it *item) error {
+	if it.look != nil {
+		it.look(a.engine)
+		return nil
+	}
 	if it.done != nil {
 		a.acc.done = append(a.acc.done, it.done)
 	}

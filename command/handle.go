@@ -151,8 +151,16 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 		keys[i] = invsKey(tenant, id).Str(it.ev.Node)
 	}
 	var invs []*Invocation
+	stray := false
 	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
-		invs, err = s.invs.GetMany(ctx, r, keys)
+		stray = false
+		if invs, err = s.invs.GetMany(ctx, r, keys); err != nil || !slices.Contains(invs, nil) {
+			return err
+		}
+		_, err = r.Get(ctx, commandKey(tenant, id))
+		if stray = errors.Is(err, store.ErrNotFound); stray {
+			err = nil
+		}
 		return err
 	})
 	if err != nil {
@@ -192,6 +200,9 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 	}
 	for i, inv := range invs {
 		r, node := its[i].ev.Report, its[i].ev.Node
+		if stray && s.strays.note(tenant, id, node, r.Detail, s.cfg.Now()) {
+			s.cfg.Log.Warn("a node reports on a command that is not known here: it was accepted after the backup that was restored, or by another control plane", "command", id, "node", node, "detail", r.Detail)
+		}
 		switch ends := r.Detail.Terminal(); {
 		case inv == nil && ends:
 			s.cfg.Log.Warn("a node reports on a command that is not known here", "node", node, "command", id)

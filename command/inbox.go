@@ -26,6 +26,8 @@ type item struct {
 	done   chan<- error // nil when nobody waits; has room for one
 	cancel key.K        // the stored cancellation that this is
 	mail   []letter     // the stored messages of other control planes that this is
+
+	look func(*Engine) // it is no event: somebody wants to see the engine
 }
 
 // letter is a node's message that another control plane took and stored for the owner.

@@ -96,6 +96,8 @@ type Service struct {
 	trash    rec.Table[trash]
 	feed     *feed.Feed
 
+	strays strays
+
 	outputs [64]sync.Mutex // by node: pieces of one node's output are taken one after another
 
 	mu     sync.Mutex
