@@ -29,13 +29,12 @@ type flow struct {
 	bytes  int // sum of sizes
 	probed time.Time
 	// got; next and part belong to the lane that handles the frames
-	next      uint32
-	part      []byte
-	taken     uint32 // handled
-	told      uint32 // what the other side was told of taken
-	untold    int    // bytes handled since
-	inPart    bool
-	discarded uint64
+	next   uint32
+	part   []byte
+	taken  uint32 // handled
+	told   uint32 // what the other side was told of taken
+	untold int    // bytes handled since
+	inPart bool
 }
 
 func newFlow(session sessionID, plane planeID, l limits) *flow {

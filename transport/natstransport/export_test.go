@@ -1,0 +1,4 @@
+package natstransport
+
+// ValidNonce is for the tests.
+var ValidNonce = validNonce
