@@ -228,12 +228,12 @@ func (d *dialer) drop() {
 }
 
 // connect makes one connection to the next broker of the list. closed is closed when it has ended.
-func (d *dialer) connect(ctx context.Context, extra ...nats.Option) (nc *nats.Conn, closed chan struct{}, err error) {
+func (d *dialer) connect(ctx context.Context, extra ...nats.Option) (*nats.Conn, <-chan struct{}, error) {
 	secrets, err := d.secrets()
 	if err != nil {
 		return nil, nil, err
 	}
-	closed = make(chan struct{})
+	closed := make(chan struct{})
 	opts := []nats.Option{
 		nats.Name(d.name), secrets, nats.NoReconnect(), nats.Timeout(d.Handshake), nats.FlusherTimeout(d.Write), nats.NoEcho(),
 		nats.PingInterval(20 * time.Second), nats.MaxPingsOutstanding(2), nats.SkipHostLookup(),
@@ -258,7 +258,7 @@ func (d *dialer) connect(ctx context.Context, extra ...nats.Option) (nc *nats.Co
 			opts = append(opts, nats.Secure(conf))
 		}
 	}
-	nc, err = nats.Connect(where, opts...)
+	nc, err := nats.Connect(where, opts...)
 	if err != nil {
 		return nil, nil, err
 	}
