@@ -65,6 +65,7 @@ type swarm struct {
 	nodes   []target.Node
 	doc     string
 	fails   int           // one in so many nodes fails; 0 is none
+	silent  int           // one in so many nodes never answers; 0 is none
 	work    time.Duration // of a node, between the run and its report
 	at      sync.WaitGroup
 	service *Service
@@ -135,7 +136,7 @@ func (s *swarm) Fetch(context.Context, string, string, string) ([]byte, string, 
 func (s *swarm) Connected(string, string) bool { return true }
 
 func (s *swarm) Send(_ context.Context, _, node string, kind message.Kind, ref message.Ref, _ time.Time, _ []byte) error {
-	if kind != message.KindAck {
+	if kind != message.KindAck && !s.is(node, s.silent, 37) {
 		s.answers[int(node[len(node)-1])%len(s.answers)] <- answerOf{node, kind, ref}
 	}
 	return nil
@@ -150,11 +151,8 @@ func (s *swarm) answer(from chan answerOf) {
 			e.Kind, e.Body = message.KindReady, []byte(`{"command":"`+a.ref.Command+`","attempt":1}`)
 		case message.KindRun:
 			detail := "Success"
-			if at := 0; s.fails > 0 {
-				fmt.Sscanf(a.node, "mi-%x", &at) //nolint:errcheck // our own
-				if at%s.fails == 0 {
-					detail = "Failed"
-				}
+			if s.is(a.node, s.fails, 0) {
+				detail = "Failed"
 			}
 			e.Kind, e.Body = message.KindReport, []byte(`{"command":"`+a.ref.Command+`","attempt":1,"seq":3,"detail":"`+detail+`","exitCode":0,"started":"2026-03-01T12:00:00.123456789Z","ended":"2026-03-01T12:00:01.123456789Z",`+
 				`"steps":[{"name":"greet","action":"aws:runShellScript","status":"Success","exitCode":0,"started":"2026-03-01T12:00:00.123456789Z","ended":"2026-03-01T12:00:01.123456789Z","stdout":{"head":"hello world\n","size":12}}]}`)
@@ -168,6 +166,15 @@ func (s *swarm) answer(from chan answerOf) {
 		}
 		s.say(ctx, a.node, e)
 	}
+}
+
+// is reports whether a node is one in so many.
+func (s *swarm) is(node string, in, which int) bool {
+	at := 0
+	if in > 0 {
+		fmt.Sscanf(node, "mi-%x", &at) //nolint:errcheck // our own
+	}
+	return in > 0 && at%in == which
 }
 
 func (s *swarm) say(ctx context.Context, node string, e message.Envelope) {

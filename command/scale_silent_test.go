@@ -1,14 +1,20 @@
 package command
 
 import (
+	"context"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleetwright/fleetwright/access"
+	"github.com/fleetwright/fleetwright/blob/memblob"
 	"github.com/fleetwright/fleetwright/internal/testenv"
+	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/message"
 )
 
@@ -96,4 +102,58 @@ func TestSilentNodesDoNotSlowOthers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkSilent is the same in real time on the file store: 10,000 nodes at once, 100,000 with FLEETWRIGHT_LONG=1, one in a hundred of which never answers. The ratios are of the others' times
+// from Send to their end, to those of a fleet without such nodes in the same run.
+func BenchmarkSilent(b *testing.B) {
+	n := 10_000
+	if testenv.Long() {
+		n = 100_000
+	}
+	var with, without latency
+	for b.Loop() {
+		without, with = realSilent(b, n, 0), realSilent(b, n, 100)
+	}
+	b.ReportMetric(float64(with.at(50))/float64(without.at(50)), "p50-ratio")
+	b.ReportMetric(float64(with.at(99))/float64(without.at(99)), "p99-ratio")
+	b.ReportMetric(with.at(50).Seconds()*1000, "p50-ms")
+	b.ReportMetric(with.at(99).Seconds()*1000, "p99-ms")
+}
+
+func realSilent(b *testing.B, n, silent int) (l latency) {
+	st, end := openStore(b, "boltstore")
+	defer end()
+	w := newSwarm(n)
+	defer w.close()
+	w.silent = silent
+	s, err := New(Config{Store: st, Blobs: memblob.New(), Nodes: w, Documents: w, Sender: w, Authorizer: access.AllowAll{}, Leases: lease.New(st, nil, lease.Config{Exclusive: true})})
+	require.NoError(b, err)
+	w.service = s
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Run(ctx) }) //nolint:errcheck // ends with ctx
+	defer func() { cancel(); wg.Wait() }()
+	for len(s.mine()) < Shards {
+		runtime.Gosched()
+	}
+	c, err := s.Send(ctx, SendRequest{DocumentName: "Hello", Targets: web, MaxConcurrency: "100%", TimeoutSeconds: 600})
+	require.NoError(b, err)
+	want := n
+	if silent > 0 {
+		want -= n / silent
+	}
+	for c.Counts[message.DetailSuccess] < want {
+		time.Sleep(5 * time.Millisecond)
+		c, err = s.Get(ctx, c.ID)
+		require.NoError(b, err)
+	}
+	for inv, err := range s.scanInvocations(ctx, "default", c.ID) {
+		require.NoError(b, err)
+		if inv.Detail == message.DetailSuccess {
+			l.whole = append(l.whole, inv.DoneAt.Sub(c.RequestedDateTime))
+		}
+	}
+	slices.Sort(l.whole)
+	return l
 }
