@@ -210,7 +210,7 @@ func (a *acts) freeze(ctx context.Context) error {
 		return err
 	}
 	a.refused += refused
-	a.say("%s of its own were refused; it is a new one now, and ready", plural(int(refused), "stale write"))
+	a.say("refused: %s of its own; it is a new one now, and ready", plural(int(refused), "stale write"))
 	return nil
 }
 

@@ -38,7 +38,7 @@ func TestVerdict(t *testing.T) {
 		"a start nobody asked for":  {func(a *acts, b *books, _ *int64) { b.strange = []string{"c0009 mi-1"} }, "c0009"},
 		"output is not everywhere":  {func(a *acts, b *books, _ *int64) { a.rightOutput = 1 }, "1 of 2 answers"},
 		"a hand-over took too long": {func(a *acts, b *books, _ *int64) { a.killHandover = 3 * time.Second }, "after 3.0 s at most"},
-		"so did the other":          {func(a *acts, b *books, _ *int64) { a.freezeHandover = 3 * time.Second }, "after 3.0 s at most"},
+		"so did the other":          {func(a *acts, b *books, _ *int64) { a.freezeHandover = 5 * time.Second }, "after 5.0 s at most"},
 		"nothing stale was refused": {func(a *acts, b *books, _ *int64) { a.refused = 0 }, "0 refused"},
 		"a stale write was taken":   {func(a *acts, b *books, broken *int64) { *broken = 1 }, "1 taken"},
 	} {
