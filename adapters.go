@@ -148,7 +148,11 @@ func shorten(s string, most int) string {
 
 // gone removes what the services show of a node that is deregistered, in the same transaction.
 func (f *Fleet) gone(ctx context.Context, tx store.Tx, tenant, id string) error {
-	for _, forget := range []func(context.Context, store.Tx, string, string) error{f.Inventory.ForgetNode, f.Patches.ForgetNode, f.Compliance.ForgetNode} {
+	forgets := []func(context.Context, store.Tx, string, string) error{f.Inventory.ForgetNode, f.Patches.ForgetNode, f.Compliance.ForgetNode}
+	if f.places != nil {
+		forgets = append(forgets, f.places.Forget)
+	}
+	for _, forget := range forgets {
 		if err := forget(ctx, tx, tenant, id); err != nil {
 			return err
 		}

@@ -62,9 +62,9 @@ type Config struct {
 	Runbooks       Runbooks              // options of the automations
 	NodeOps        map[string]NodeOp     // what nodes may ask for beside what the services answer, by the operation's name; not to be changed later
 
-	Name      string // of this control plane, for people: in leases and the audit log; "" is "control-plane"
-	Exclusive bool   // no other process uses the store, as with an embedded file: ownership is taken over at once after a restart
-	LeaseTTL  time.Duration
+	Name      string        // of this control plane, for people: in leases and the audit log; "" is "control-plane"
+	Exclusive bool          // no other process uses the store, as with an embedded file: ownership is taken over at once after a restart
+	LeaseTTL  time.Duration // within which other control planes on the store take over the work of one that died; 0 is 15 s
 
 	Heartbeat   time.Duration // how often nodes are asked to say that they are there; 0 is 30 s
 	LostAfter   time.Duration // silence after which a node is ConnectionLost; 0 is 5 min
@@ -94,9 +94,10 @@ type Fleet struct {
 	Audit       *audit.Log
 	Leases      *lease.Leases
 
-	cfg  Config
-	keys *controllerKeys
-	hub  *hub
+	cfg    Config
+	keys   *controllerKeys
+	hub    *hub
+	places *node.Places // nil when there is no other control plane
 
 	// Of Open.
 	dir     string
@@ -170,7 +171,13 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.Parameters = f.Parameters
 	}
 	f.hub = newHub(f, cfg.Transports)
-	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub,
+	var planes command.Planes
+	if !cfg.Exclusive {
+		f.places = node.NewPlaces(node.PlacesConfig{Store: cfg.Store, Codec: cfg.Codec, Planes: f.Leases, Now: cfg.Now, Log: cfg.Log,
+			Moved: func(tenant, node string) { f.Commands.Heard(tenant, node, true) }})
+		planes = f.places
+	}
+	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub, Planes: planes,
 		Authorizer: cfg.Authorizer, Audit: f.Audit, Leases: f.Leases, Actions: cfg.Actions, Parameters: cfg.Parameters, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log,
 		Timing: cfg.Timing, Observer: cfg.Observer, RefuseRaw: cfg.RefuseRaw, OutputLimit: cfg.OutputLimit, Retention: cfg.Retention})
 	if err != nil {
@@ -212,6 +219,14 @@ func (f *Fleet) Run(ctx context.Context) error {
 	work(background, "audit", f.Audit.Run)
 	work(background, "leases", f.Leases.Run)
 	work(background, "nodes", f.Nodes.Run)
+	if f.places != nil {
+		work(background, "connections", f.places.Run)
+		for _, t := range f.cfg.Transports {
+			if _, knows := t.(transport.Presence); knows && !transport.Shared(t) {
+				work(background, "presence", func(ctx context.Context) error { return f.hub.watch(ctx, t) })
+			}
+		}
+	}
 	for _, t := range f.cfg.Transports {
 		work(background, "transport", func(ctx context.Context) error {
 			err := t.Receive(ctx, func(ctx context.Context, m transport.Message) { f.hub.receive(ctx, t, m) })

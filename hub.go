@@ -52,27 +52,47 @@ func newHub(f *Fleet, ts []transport.Transport) *hub {
 		pinned: map[transport.Address]uint64{}}
 }
 
-// Connected implements command.Sender.
+// Connected implements command.Sender: also to another control plane.
 func (h *hub) Connected(tenant, node string) bool {
-	a := transport.Address{Tenant: tenant, Name: node}
+	return h.elsewhere(tenant, node) != "" || h.via(transport.Address{Tenant: tenant, Name: node}) != nil
+}
+
+// elsewhere returns the id of the control plane that a node is connected to, if that is another one.
+func (h *hub) elsewhere(tenant, node string) string {
+	if h.f.places == nil {
+		return ""
+	}
+	return h.f.places.Where(tenant, node)
+}
+
+// via returns the transport that reaches a node from here: the first that knows that it does, else the first that cannot know; nil if there is none.
+func (h *hub) via(a transport.Address) transport.Transport {
+	var perhaps transport.Transport
 	for _, t := range h.transports {
-		if transport.Connected(t, a) {
-			return true
+		if p, knows := t.(transport.Presence); !knows {
+			if perhaps == nil {
+				perhaps = t
+			}
+		} else if p.Connected(a) {
+			return t
 		}
 	}
-	return false
+	return perhaps
+}
+
+// watch tells the others which nodes have left the connections of this control plane.
+func (h *hub) watch(ctx context.Context, t transport.Transport) error {
+	return transport.Watch(ctx, t, func(a transport.Address, connected bool) {
+		if !connected && !transport.Connected(t, a) { // not replaced by a new connection
+			h.f.places.Left(a.Tenant, a.Name)
+		}
+	})
 }
 
 // Send implements command.Sender.
 func (h *hub) Send(ctx context.Context, tenant, node string, kind message.Kind, ref message.Ref, notAfter time.Time, body []byte) error {
 	a := transport.Address{Tenant: tenant, Name: node}
-	var via transport.Transport
-	for _, t := range h.transports {
-		if transport.Connected(t, a) {
-			via = t
-			break
-		}
-	}
+	via := h.via(a)
 	if via == nil {
 		return transport.ErrNotConnected
 	}
@@ -208,6 +228,9 @@ func (h *hub) hello(ctx context.Context, via transport.Transport, a transport.Ad
 	h.mu.Unlock()
 	if err := h.obeys(ctx, a, by, true); err != nil {
 		return err
+	}
+	if h.f.places != nil && !transport.Shared(via) && transport.Connected(via, a) {
+		h.f.places.Here(a.Tenant, a.Name, hello.Session, hello.Seq)
 	}
 	now := h.f.cfg.Now()
 	if err := h.f.Nodes.Seen(ctx, a.Tenant, a.Name, nil, now); err != nil {

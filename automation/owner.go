@@ -2,12 +2,15 @@ package automation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
@@ -23,6 +26,8 @@ type owner struct {
 	held lease.Held
 	stop context.CancelFunc
 	wg   sync.WaitGroup
+
+	leaving atomic.Bool // the shard is to be given back
 
 	mu    sync.Mutex
 	queue []job
@@ -55,7 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.runs = true
 	s.mu.Unlock()
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(s.cfg.Leases.Pace())
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		s.claim(ctx)
@@ -71,9 +76,14 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, o := range all {
 		o.stop()
 	}
+	end := context.WithoutCancel(ctx)
+	if s.joined {
+		s.cfg.Leases.Leave(end, groupName) //nolint:errcheck // its session ends soon
+		s.joined = false
+	}
 	for _, o := range all {
 		o.wg.Wait()
-		o.held.Release(context.WithoutCancel(ctx)) //nolint:errcheck // it expires by itself
+		o.held.Release(end) //nolint:errcheck // it expires by itself
 	}
 	s.mu.Lock()
 	s.runs, s.busy = false, 0
@@ -81,46 +91,104 @@ func (s *Service) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// claim takes every shard that is free.
+// groupName is the group of those who share the executions.
+const groupName = "automation"
+
+// claim takes shards that are free, up to this control plane's share, and gives some back while it has more.
 func (s *Service) claim(ctx context.Context) {
+	names := make([]string, 0, Shards)
+	numbers := map[string]uint64{}
+	s.mu.Lock()
 	for n := range uint64(Shards) {
-		s.mu.Lock()
-		have := s.owners[n] != nil
-		s.mu.Unlock()
-		if have {
-			continue
+		if s.owners[n] == nil {
+			name := "automation/" + strconv.FormatUint(n, 10)
+			names = append(names, name)
+			numbers[name] = n
 		}
-		held, err := s.cfg.Leases.Acquire(ctx, "", "automation/"+strconv.FormatUint(n, 10))
-		if err != nil {
-			if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
-				s.cfg.Log.Warn("cannot ask for a part of the executions; trying again", "shard", n, "error", err)
-			}
-			continue
-		}
-		o := &owner{s: s, n: n, held: held, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}, shaken: map[name]bool{}}
-		var own context.Context
-		own, o.stop = context.WithCancel(ctx)
-		s.mu.Lock()
-		s.owners[n] = o
-		s.mu.Unlock()
-		o.wg.Go(func() {
-			select {
-			case <-held.Lost():
-				o.stop()
-			case <-own.Done():
-			}
-		})
-		o.wg.Go(func() {
-			o.loop(own)
-			o.stop()
-			s.mu.Lock()
-			if s.owners[n] == o {
-				delete(s.owners, n)
-			}
-			s.busy -= len(o.atWork)
-			s.mu.Unlock()
-		})
 	}
+	s.mu.Unlock()
+	have := Shards - len(names)
+	failed := func(err error) {
+		if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
+			s.cfg.Log.Warn("cannot ask for parts of the executions; trying again", "error", err)
+		}
+	}
+	if !s.joined {
+		if err := s.cfg.Leases.Join(ctx, groupName); err != nil {
+			failed(err)
+			return
+		}
+		s.joined = true
+	}
+	sv, err := s.cfg.Leases.Survey(ctx, groupName, "", names)
+	if err != nil {
+		failed(err)
+		return
+	}
+	share := sv.Share(Shards)
+	s.shed(max(0, (have-share+1)/2))
+	for i, name := range slices.Concat(sv.Own, sv.Free) {
+		if i >= len(sv.Own) && have >= share || ctx.Err() != nil {
+			return
+		}
+		held, err := s.cfg.Leases.Acquire(ctx, "", name)
+		if err != nil {
+			failed(err)
+			continue
+		}
+		have++
+		s.own(ctx, numbers[name], held)
+	}
+}
+
+// shed has as many owners give their shards back as there are too many, so that another control plane takes them: each when no call is under way, whose outcome would be lost.
+func (s *Service) shed(count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(s.owners), func(a, b *owner) int { return cmp.Or(len(a.atWork)-len(b.atWork), cmp.Compare(a.n, b.n)) })
+	for i, o := range all {
+		o.leaving.Store(i < count)
+		if i < count {
+			o.nudge()
+		}
+	}
+}
+
+// quiet reports whether nothing is under way that another owner could not go on with.
+func (o *owner) quiet() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.calls) == 0 && len(o.queue) == 0
+}
+
+// own begins to own a shard.
+func (s *Service) own(ctx context.Context, n uint64, held lease.Held) {
+	o := &owner{s: s, n: n, held: held, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}, shaken: map[name]bool{}}
+	var own context.Context
+	own, o.stop = context.WithCancel(ctx)
+	s.mu.Lock()
+	s.owners[n] = o
+	s.mu.Unlock()
+	o.wg.Go(func() {
+		select {
+		case <-held.Lost():
+			o.stop()
+		case <-own.Done():
+		}
+	})
+	o.wg.Go(func() {
+		o.loop(own)
+		o.stop()
+		if o.leaving.Load() && ctx.Err() == nil {
+			held.Release(ctx) //nolint:errcheck // what stands on this session is taken again
+		}
+		s.mu.Lock()
+		if s.owners[n] == o {
+			delete(s.owners, n)
+		}
+		s.busy -= len(o.atWork)
+		s.mu.Unlock()
+	})
 }
 
 // push hands an event to the loop.
@@ -161,6 +229,9 @@ func (o *owner) loop(ctx context.Context) {
 			case <-time.After(time.Second):
 			}
 			continue
+		}
+		if o.leaving.Load() && o.quiet() {
+			return
 		}
 		timer := time.NewTimer(o.nap())
 		select {

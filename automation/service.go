@@ -119,6 +119,7 @@ type Service struct {
 	mu     sync.Mutex
 	owners map[uint64]*owner
 	runs   bool
+	joined bool                // the group of those who share the executions; Run's goroutine only
 	busy   int                 // executions at work here
 	books  map[string]*Runbook // by hash of the document
 }

@@ -294,16 +294,11 @@ func (a *actor) load(ctx context.Context) error {
 	if err := a.loadCancels(ctx); err != nil {
 		return err
 	}
-	offer, err := message.Marshal(message.KindOffer, message.Offer{Ref: message.Ref{Command: id, Attempt: 1}, Document: a.rec.Request.DocumentName,
-		Needs: a.rec.Needs, ExpiresAt: st.ExpiresAt, Signed: a.rec.Request.RequireSigned})
+	b, err := s.makeBodies(&a.rec, docs, st.ExpiresAt)
 	if err != nil {
 		return err
 	}
-	run, err := runBody(&a.rec, docs, st.ExpiresAt, s.cfg.RefuseRaw)
-	if err != nil {
-		return err
-	}
-	a.bodies = map[message.Kind][]byte{message.KindOffer: offer, message.KindRun: run}
+	a.bodies = map[message.Kind][]byte{message.KindOffer: b.offer, message.KindRun: b.run}
 	a.engine = Restore(st, s.cfg.Timing, open, s.cfg.Now())
 	a.engine.watched = s.cfg.Observer != nil
 	a.dispatched = st.Turn > 0

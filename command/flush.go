@@ -197,21 +197,27 @@ func (a *actor) deliver(ctx context.Context, f *flush) {
 	}
 }
 
-// sendAll hands messages over; many of them on all processors, since they are signed and sealed on the way.
+// sendAll hands messages over, and leaves those for nodes that are connected to other control planes for these.
 func (a *actor) sendAll(ctx context.Context, sends []Send, expires time.Time) {
+	sends = a.sendAway(ctx, sends, expires)
+	spread(len(sends), func(i int) { a.send(ctx, &sends[i], expires) })
+}
+
+// spread calls send for each of n messages; many of them on all processors, since they are signed and sealed on the way.
+func spread(n int, send func(i int)) {
 	const share = 64
-	workers := min(runtime.GOMAXPROCS(0), (len(sends)+share-1)/share)
+	workers := min(runtime.GOMAXPROCS(0), (n+share-1)/share)
 	if workers <= 1 {
-		for i := range sends {
-			a.send(ctx, &sends[i], expires)
+		for i := range n {
+			send(i)
 		}
 		return
 	}
 	var wg sync.WaitGroup
-	for part := range slices.Chunk(sends, (len(sends)+workers-1)/workers) {
+	for w := range workers {
 		wg.Go(func() {
-			for i := range part {
-				a.send(ctx, &part[i], expires)
+			for i := w * n / workers; i < (w+1)*n/workers; i++ {
+				send(i)
 			}
 		})
 	}

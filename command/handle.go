@@ -22,6 +22,36 @@ func (s *Service) Heard(tenant, node string, first bool) {
 	}
 }
 
+// heardAway gives the commands that wait for nodes of other control planes what a node's heartbeat gives them here: a node that is connected there and did not answer is asked again.
+func (s *Service) heardAway() {
+	type sign struct {
+		k  nodeKey
+		as []*actor
+	}
+	var signs []sign
+	s.mu.Lock()
+	waits := false
+	for _, a := range s.actors {
+		waits = waits || a.delayed.Load() > 0
+	}
+	if waits {
+		for k, as := range s.heard {
+			signs = append(signs, sign{k, as})
+		}
+	}
+	s.mu.Unlock()
+	for _, g := range signs {
+		if s.away(g.k.tenant, g.k.node) == "" {
+			continue
+		}
+		for _, a := range g.as {
+			if a.delayed.Load() > 0 {
+				a.put(item{ev: Event{Node: g.k.node, Present: true}, size: 64}) //nolint:errcheck // the next time says it again
+			}
+		}
+	}
+}
+
 // Handle takes a message that a node sent: Ready, Report or Output; the caller has verified that it is from this node. It returns when the message is queued (Ready, Report, in the
 // control plane that owns the command) or durable (Output, and what is left for another control plane); acknowledgements go out through the Sender. An error means that it was not
 // taken: the node will send it again.
@@ -205,7 +235,6 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 		}
 		switch ends := r.Detail.Terminal(); {
 		case inv == nil && ends:
-			s.cfg.Log.Warn("a node reports on a command that is not known here", "node", node, "command", id)
 			s.tell(ctx, tenant, node, message.KindAck, r.Ref, message.Ack{Ref: r.Ref, Seq: r.Seq, Final: true})
 		case inv == nil, inv.Phase != PhaseDone: // its owner will take the next copy
 		case ends:
@@ -224,9 +253,18 @@ func (inv *Invocation) evidence(r *message.Report) bool {
 
 // tell sends a message outside of any engine.
 func (s *Service) tell(ctx context.Context, tenant, node string, k message.Kind, ref message.Ref, body any) {
+	until := s.cfg.Now().Add(cancelValid)
+	if plane := s.away(tenant, node); plane != "" {
+		if n, ok := noteOf(ref, k, until, body); ok {
+			if err := s.post(ctx, nil, []letterTo{{plane, tenant, node, n}}); err != nil {
+				s.cfg.Log.Debug("message for a node of another control plane not left for it", "node", node, "kind", k, "error", err)
+			}
+			return
+		}
+	}
 	b, err := message.Marshal(k, body)
 	if err == nil {
-		err = s.cfg.Sender.Send(ctx, tenant, node, k, ref, s.cfg.Now().Add(cancelValid), b)
+		err = s.cfg.Sender.Send(ctx, tenant, node, k, ref, until, b)
 	}
 	if s.cfg.Observer != nil {
 		s.tellMessage(ctx, tenant, ref.Command, node, k, err)

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -22,9 +24,6 @@ type ownedShard struct {
 	wg      sync.WaitGroup // of its actors
 	scanned bool           // all its commands have an actor; Run's goroutine only
 }
-
-// claimEvery is how often Run asks for shards that others hold, and looks for what others left for it, if the store does not tell.
-const claimEvery = time.Second
 
 // collectEvery is how long a look at what was left waits after one that found something: what comes meanwhile is taken together.
 const collectEvery = 5 * time.Millisecond
@@ -46,9 +45,13 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	changed, err := store.Watch(ctx, s.cfg.Store, todo())
 	if err == nil {
-		poll := time.NewTicker(claimEvery)
+		if s.cfg.Planes != nil {
+			wg.Go(func() { s.drain(ctx) })
+		}
+		poll := time.NewTicker(s.cfg.Leases.Pace())
 		defer poll.Stop()
 		s.claim(ctx, &wg)
+		away := s.cfg.Now()
 		for ctx.Err() == nil {
 			s.scan(ctx)
 			if s.collect(ctx) {
@@ -61,6 +64,10 @@ func (s *Service) Run(ctx context.Context) error {
 			case <-ctx.Done():
 			case <-poll.C:
 				s.claim(ctx, &wg)
+				if now := s.cfg.Now(); s.cfg.Planes != nil && now.Sub(away).Abs() >= s.cfg.Timing.Max {
+					away = now
+					s.heardAway()
+				}
 			case _, ok := <-changed:
 				if !ok {
 					changed = nil
@@ -76,11 +83,16 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, sh := range shards {
 		sh.stop()
 	}
+	cancel()
+	end := context.WithoutCancel(ctx)
+	if s.joined {
+		s.cfg.Leases.Leave(end, groupName) //nolint:errcheck // its session ends soon
+		s.joined = false
+	}
 	for _, sh := range shards {
 		sh.wg.Wait()
-		sh.held.Release(context.WithoutCancel(ctx)) //nolint:errcheck // it expires by itself
+		sh.held.Release(end) //nolint:errcheck // it expires by itself
 	}
-	cancel()
 	wg.Wait()
 	s.mu.Lock()
 	s.runs = false
@@ -88,37 +100,115 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// claim takes every shard that is free.
+// groupName is the group of those who share the commands.
+const groupName = "command"
+
+// claim takes shards that are free, up to this control plane's share, and gives some back while it has more.
 func (s *Service) claim(ctx context.Context, wg *sync.WaitGroup) {
+	names := make([]string, 0, Shards)
+	numbers := map[string]uint64{}
+	have := 0
+	s.mu.Lock()
 	for n := range uint64(Shards) {
-		s.mu.Lock()
-		sh := s.owned[n]
-		if sh != nil && sh.ctx.Err() != nil { // lost
+		switch sh := s.owned[n]; {
+		case sh != nil && sh.ctx.Err() == nil:
+			have++
+			continue
+		case sh != nil: // lost
 			delete(s.owned, n)
-			sh = nil
 		}
-		s.mu.Unlock()
-		if sh != nil {
-			continue
+		if !s.leaving[n] {
+			names = append(names, leaseName(n))
+			numbers[leaseName(n)] = n
 		}
-		held, err := s.cfg.Leases.Acquire(ctx, "", leaseName(n))
+	}
+	s.mu.Unlock()
+	failed := func(err error) {
+		if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
+			s.cfg.Log.Warn("cannot ask for parts of the commands; trying again", "error", err)
+		}
+	}
+	if !s.joined {
+		if err := s.cfg.Leases.Join(ctx, groupName); err != nil {
+			failed(err)
+			return
+		}
+		s.joined = true
+	}
+	sv, err := s.cfg.Leases.Survey(ctx, groupName, "", names)
+	if err != nil {
+		failed(err)
+		return
+	}
+	share := sv.Share(Shards)
+	if have > share {
+		s.shed(ctx, wg, (have-share+1)/2)
+	}
+	for i, name := range slices.Concat(sv.Own, sv.Free) {
+		if i >= len(sv.Own) && have >= share || ctx.Err() != nil {
+			return
+		}
+		held, err := s.cfg.Leases.Acquire(ctx, "", name)
 		if err != nil {
-			if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
-				s.cfg.Log.Warn("cannot ask for a part of the commands; trying again", "shard", n, "error", err)
-			}
+			failed(err)
 			continue
 		}
-		sh = &ownedShard{n: n, held: held}
-		sh.ctx, sh.stop = context.WithCancel(ctx)
-		s.mu.Lock()
-		s.owned[n] = sh
-		s.mu.Unlock()
+		have++
+		s.own(ctx, wg, numbers[name], held)
+	}
+}
+
+// own begins to own a shard.
+func (s *Service) own(ctx context.Context, wg *sync.WaitGroup, n uint64, held lease.Held) {
+	sh := &ownedShard{n: n, held: held}
+	sh.ctx, sh.stop = context.WithCancel(ctx)
+	s.mu.Lock()
+	s.owned[n] = sh
+	s.mu.Unlock()
+	wg.Go(func() {
+		select {
+		case <-held.Lost():
+		case <-sh.ctx.Done():
+		}
+		sh.stop()
+	})
+}
+
+// shed gives back as many shards, those with the fewest commands, so that another control plane takes them.
+func (s *Service) shed(ctx context.Context, wg *sync.WaitGroup, count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	load := map[*ownedShard]int{}
+	for _, a := range s.actors {
+		load[a.shard]++
+	}
+	var all []*ownedShard
+	for _, sh := range s.owned {
+		if sh.ctx.Err() == nil {
+			all = append(all, sh)
+		}
+	}
+	slices.SortFunc(all, func(a, b *ownedShard) int { return cmp.Or(load[a]-load[b], cmp.Compare(a.n, b.n)) })
+	for _, sh := range all[:min(count, len(all))] {
+		delete(s.owned, sh.n)
+		s.leaving[sh.n] = true
 		wg.Go(func() {
-			select {
-			case <-held.Lost():
-			case <-sh.ctx.Done():
-			}
 			sh.stop()
+			sh.wg.Wait()
+			for { // nobody may take what this living control plane's name stands on
+				err := sh.held.Release(ctx)
+				if err == nil || ctx.Err() != nil {
+					break
+				}
+				s.cfg.Log.Warn("a part of the commands was not given back; trying again", "shard", sh.n, "error", err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(lastPause):
+				}
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.leaving, sh.n)
 		})
 	}
 }

@@ -45,6 +45,16 @@ type Sender interface {
 	Connected(tenant, node string) bool
 }
 
+// Planes is what the service needs to know of the other control planes on its store. node.Places implements it.
+type Planes interface {
+	// Self returns this control plane's id, "" as long as it has none. Ids are never used again.
+	Self() string
+	// Where returns the id of the other, living control plane that a node is connected to; "" when it is connected here, or nowhere as far as is known. It waits for nothing.
+	Where(tenant, node string) string
+	// Sweep removes what lies below a prefix, after which keys go on with a control plane's id, of those that are dead for good.
+	Sweep(ctx context.Context, prefix key.K) error
+}
+
 // Config is what a Service is made of. Store, Blobs, Nodes, Documents, Sender, Authorizer and Leases are required.
 type Config struct {
 	Store      store.Store
@@ -53,6 +63,7 @@ type Config struct {
 	Nodes      Nodes
 	Documents  Documents
 	Sender     Sender
+	Planes     Planes // where nodes that Sender does not reach are connected; nil: nowhere
 	Authorizer access.Authorizer
 	Audit      *audit.Log // nil records nothing
 	Leases     *lease.Leases
@@ -100,11 +111,13 @@ type Service struct {
 
 	outputs [64]sync.Mutex // by node: pieces of one node's output are taken one after another
 
-	mu     sync.Mutex
-	actors map[actorKey]*actor
-	owned  map[uint64]*ownedShard // by shard
-	heard  map[nodeKey][]*actor   // who wants to know of a node; the slices are replaced, never changed in place
-	runs   bool                   // Run runs
+	mu      sync.Mutex
+	actors  map[actorKey]*actor
+	owned   map[uint64]*ownedShard // by shard
+	leaving map[uint64]bool        // shards that are being given back
+	heard   map[nodeKey][]*actor   // who wants to know of a node; the slices are replaced, never changed in place
+	runs    bool                   // Run runs
+	joined  bool                   // the group of those who share the commands; Run's goroutine only
 }
 
 type actorKey struct{ tenant, id string }
@@ -148,7 +161,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, commands: rec.NewTable[record](c), states: rec.NewTable[State](c), chunks: rec.NewTable[[]string](c), docs: rec.NewTable[message.Included](c),
 		invs: rec.NewTable[Invocation](c), heads: rec.NewTable[[]head](c), streams: rec.NewTable[stream](c), tokens: rec.NewTable[token](c), marks: rec.NewTable[mark](c),
 		cancels: rec.NewTable[[]string](c), trash: rec.NewTable[trash](c), feed: feed.New(c),
-		actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, heard: map[nodeKey][]*actor{}}, nil
+		actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, leaving: map[uint64]bool{}, heard: map[nodeKey][]*actor{}}, nil
 }
 
 // Keys. What an Update touches together lies together: a command's invocations, in the order of their nodes.

@@ -154,7 +154,8 @@ func (l *Leases) beat(ctx context.Context, tx store.Tx, session string) error {
 // Survey is how work that is cut into leases is shared among the members of a group.
 type Survey struct {
 	Members int      // living processes of the group, this one included if it joined
-	Free    []string // names of leases that nobody living holds, in the order asked for
+	Free    []string // names of the leases that nobody living holds, in the order asked for: Acquire would take them
+	Own     []string // names of those that stand on this process's session, perhaps without its knowing, as after a commit of which nobody knew: it must take them, or let them go
 }
 
 // Share is how many of n equal parts each member should hold at most, so that all are held and none holds two more than another that could have them.
@@ -165,7 +166,8 @@ func (s Survey) Share(n int) int {
 
 // Survey looks at leases of a tenant and at the members of a group, in one View.
 func (l *Leases) Survey(ctx context.Context, group, tenant string, names []string) (Survey, error) {
-	if _, err := l.Session(ctx); err != nil { // a new one, if this one was buried
+	own, err := l.Session(ctx) // a new one, if this one was buried
+	if err != nil {
 		return Survey{}, err
 	}
 	keys := make([][]byte, len(names))
@@ -173,7 +175,7 @@ func (l *Leases) Survey(ctx context.Context, group, tenant string, names []strin
 		keys[i] = leaseKey(id{tenant, n})
 	}
 	var sv Survey
-	err := l.store.View(ctx, func(ctx context.Context, r store.Reader) error {
+	err = l.store.View(ctx, func(ctx context.Context, r store.Reader) error {
 		sv = Survey{}
 		var err error
 		if sv.Members, err = l.members(ctx, r, group); err != nil {
@@ -187,6 +189,10 @@ func (l *Leases) Survey(ctx context.Context, group, tenant string, names []strin
 		for i, rec := range recs {
 			if rec == nil {
 				sv.Free = append(sv.Free, names[i])
+				continue
+			}
+			if rec.Session == own {
+				sv.Own = append(sv.Own, names[i])
 				continue
 			}
 			living, ok := known[rec.Session]
