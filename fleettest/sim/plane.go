@@ -1,298 +1,335 @@
 package sim
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/fleetwright/fleetwright/command"
-	"github.com/fleetwright/fleetwright/message"
+	"github.com/fleetwright/fleetwright/lease"
 )
 
 // longestOutage is how long a control plane is away at most after a crash.
 const longestOutage = 90 * time.Second
 
-const doc = `{"schemaVersion":"2.2","mainSteps":[
-{"action":"aws:runShellScript","name":"one","inputs":{"runCommand":["true"],"timeoutSeconds":"300"}},
-{"action":"aws:runShellScript","name":"two","inputs":{"runCommand":["true"],"timeoutSeconds":"300"}}]}`
-
-var docHash = func() string {
-	sum := sha256.Sum256([]byte(doc))
-	return hex.EncodeToString(sum[:])
-}()
-
-// plane is the control plane: what it has in memory, and its disk.
+// plane is a control plane: what it has in memory.
 type plane struct {
 	w       *world
-	up      bool
+	i       int
 	life    int
-	engines map[string]*command.Engine
-	timer   int // generation of the planned tick
+	up      bool
+	stopped bool     // it stands still, as with SIGSTOP
+	cutOff  bool     // from the store
+	held    []func() // what happened to it meanwhile
+	offset  time.Duration
+	jumped  time.Duration
+	drift   float64
+	cuts    int // generation of the cut from the store
 
-	disk  map[string]*stored
-	order []string
-	sent  int
+	leases  *lease.Leases
+	shards  [shards]*lease.Held
+	actors  map[int]*actor // by command
+	nodes   []bool         // by node: connected, as far as it knows
+	renewAt time.Duration
 }
 
-// stored is a command as it is committed.
-type stored struct {
-	state   command.State
-	invs    map[string]command.Invocation
-	late    map[string]bool
-	outputs map[string]int64 // bytes kept, by node and stream
-	run     message.Run
-	stopped bool // errors > limit was committed
-}
-
-func newPlane(w *world) *plane {
-	return &plane{w: w, up: true, engines: map[string]*command.Engine{}, disk: map[string]*stored{}}
-}
-
-// send accepts a command; a caller whose control plane is away tries again.
-func (p *plane) send(i int) {
-	if !p.up {
-		p.w.after(5*time.Second, "send again", func() { p.send(i) })
-		return
+func newPlane(w *world, i int) *plane {
+	p := &plane{w: w, i: i, nodes: make([]bool, w.cfg.Nodes)}
+	if w.cfg.PlaneSkew > 0 {
+		p.offset = w.draw(2*w.cfg.PlaneSkew) - w.cfg.PlaneSkew
 	}
-	n := len(p.w.nodes)
-	id := fmt.Sprintf("command-%d", i)
-	c, l := 1+p.w.rng.IntN(n), p.w.rng.IntN(n+1)
-	st := command.NewState(id, n, c, l, p.w.rng.IntN(2) == 0, p.w.now, time.Duration(2+p.w.rng.IntN(28))*time.Minute, 10*time.Minute+time.Duration(p.w.rng.IntN(120))*time.Minute)
-	p.disk[id] = &stored{state: st, invs: map[string]command.Invocation{}, late: map[string]bool{}, outputs: map[string]int64{},
-		run: message.Run{Ref: message.Ref{Command: id, Attempt: 1}, DocumentName: "sim", DocumentHash: docHash, Document: []byte(doc), Format: "JSON", ExpiresAt: st.ExpiresAt}}
-	p.order = append(p.order, id)
-	p.sent++
-	p.engines[id] = command.NewEngine(st, command.Timing{})
-	if p.w.rng.Float64() < p.w.cfg.Cancels {
-		p.w.after(time.Duration(p.w.rng.Int64N(int64(5*time.Minute))), "cancel "+id, func() { p.cancel(id) })
-	}
-	p.turn(id)
+	p.drift = (2*w.rng.Float64() - 1) * w.cfg.Drift
+	w.after(w.draw(time.Duration(i)*time.Second), p.label("begins"), p.start)
+	return p
 }
 
-func (p *plane) cancel(id string) {
-	if !p.up {
-		p.w.after(5*time.Second, "cancel again", func() { p.cancel(id) })
-		return
-	}
-	p.step(id, command.Event{Cancel: true})
+func (p *plane) label(kind string) label { return label{kind: kind, node: -1, plane: p.i, cmd: -1} }
+
+// about is an event of the plane on what another was about.
+func (p *plane) about(kind string, l label) label {
+	return label{kind: kind, node: l.node, plane: p.i, cmd: l.cmd}
 }
 
-func (p *plane) step(id string, ev command.Event) {
-	if e := p.engines[id]; e != nil && p.up {
-		e.Step(p.w.now, ev)
-		p.turn(id)
-	}
+// wall is what the plane's clock shows.
+func (p *plane) wall() time.Time {
+	return dawn.Add(p.w.now + p.offset + p.jumped + time.Duration(float64(p.w.now)*p.drift))
 }
 
-// turn lets the engine of a command go as far as it can, commits, and sends.
-func (p *plane) turn(id string) {
-	e, d := p.engines[id], p.disk[id]
-	for p.up {
-		e.Tick(p.w.now, 1000)
-		for room := e.Room(); room > 0 && e.Turn < e.N; room = e.Room() {
-			var cs []command.Candidate
-			for i := e.Turn; i < min(e.N, e.Turn+room); i++ {
-				n := p.w.nodes[i]
-				_, exists := d.invs[n.id]
-				cs = append(cs, command.Candidate{Node: n.id, Exists: exists, Absent: !n.present})
-			}
-			before := e.Turn
-			e.Step(p.w.now, command.Event{Candidates: cs})
-			if e.Turn == before {
-				break
-			}
-		}
-		if !e.Dirty() {
-			break
-		}
-		ch, commit := e.Flush()
-		if p.w.chance(p.w.cfg.PlaneCrashes) {
-			p.crash("before the commit")
-			return
-		}
-		if commit {
-			p.commit(id, d, &ch)
-		}
-		if p.w.chance(p.w.cfg.PlaneCrashes) {
-			p.crash("after the commit, before its messages")
-			return
-		}
-		for _, s := range ch.Sends {
-			p.tell(d, s)
-		}
-		if d.state.Done() {
-			delete(p.engines, id)
-			break
+// mono is its monotonic clock, from an origin of its own; every second play it is its wall clock, which jumps.
+func (p *plane) mono() time.Time {
+	if p.w.cfg.Seed%2 == 0 {
+		return p.wall()
+	}
+	return dawn.Add(p.w.now + time.Duration(float64(p.w.now)*p.drift))
+}
+
+// after makes something happen to the plane as it lives now: not if it died, and later if it stands still.
+func (p *plane) after(d time.Duration, l label, do func()) {
+	life := p.life
+	var run func()
+	run = func() {
+		switch {
+		case p.life != life:
+		case p.stopped:
+			p.held = append(p.held, run)
+		default:
+			do()
 		}
 	}
-	p.plan()
+	p.w.after(d, l, run)
 }
 
-// commit makes a change durable, and checks what may never be undone.
-func (p *plane) commit(id string, d *stored, ch *command.Changes) {
-	for _, inv := range ch.Invocations {
-		was, known := d.invs[inv.Node]
-		if known && was.Phase == command.PhaseDone {
-			p.w.violated("invocation %s of %s ended as %s and changed to %s", inv.Node, id, was.Detail, inv.Detail)
-		}
-		if d.stopped && !known && inv.Phase == command.PhaseOffered {
-			p.w.violated("%s was offered %s after its errors were over the limit", inv.Node, id)
-		}
-		d.invs[inv.Node] = inv
-	}
-	d.state = ch.State
-	d.stopped = d.state.Counts.Errors() > d.state.ErrorLimit
-	if ch.State.Slots > ch.State.Concurrency {
-		p.w.violated("%s uses %d slots of %d", id, ch.State.Slots, ch.State.Concurrency)
-	}
+// start begins a life of the plane with what the store has.
+func (p *plane) start() {
+	p.up = true
+	p.actors = map[int]*actor{}
+	p.shards = [shards]*lease.Held{}
+	p.leases = lease.New(reach{p.w.disk, p}, nil, lease.Config{Owner: fmt.Sprint("plane ", p.i), TTL: p.w.cfg.TTL, Now: p.mono, Rand: entropy{p.w.rng}})
+	p.poll()
 }
 
-func (p *plane) tell(d *stored, s command.Send) {
-	ref := message.Ref{Command: d.state.ID, Attempt: s.Attempt}
-	var body any
-	switch s.Kind {
-	case message.KindOffer:
-		body = message.Offer{Ref: ref, Document: "sim", ExpiresAt: d.state.ExpiresAt}
-	case message.KindRun:
-		body = d.run
-	case message.KindCancel:
-		body = message.Cancel{Ref: ref, Detail: s.Detail}
-	case message.KindAck:
-		body = *s.Ack
+type entropy struct{ *rand.Rand }
+
+func (e entropy) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(e.Uint32())
 	}
-	p.post(s.Node, s.Kind, s.Attempt, d.state.ExpiresAt.Add(time.Hour), body)
+	return len(b), nil
 }
 
-// post sends a message to a node.
-func (p *plane) post(node string, k message.Kind, attempt int, notAfter time.Time, body any) {
-	n := p.w.machine(node)
-	env := envelope(message.Controller, node, k, attempt, 1, p.w.now, notAfter, body)
-	p.w.carry(fmt.Sprintf("%s to %s", k, node), n, func() { n.receive(env) })
-}
-
-func (w *world) machine(id string) *machine {
-	for _, n := range w.nodes {
-		if n.id == id {
-			return n
-		}
+// poll is what Run of package command does again and again: keep the session alive, ask for leases, look for what was left.
+func (p *plane) poll() {
+	ctx := context.Background()
+	if p.w.now >= p.renewAt {
+		p.renewAt = p.w.now + p.w.cfg.TTL/3
+		p.leases.Renew(ctx) //nolint:errcheck // it is tried again
 	}
-	return nil
-}
-
-// receive takes a message of a node.
-func (p *plane) receive(n *machine, env message.Envelope) {
-	if !p.up {
-		return
-	}
-	n.present = true
-	switch env.Kind {
-	case message.KindHello:
-		h := must[message.Hello](env)
-		p.post(n.id, message.KindWelcome, 0, p.w.now.Add(2*time.Minute), message.Welcome{Session: h.Session, Seq: h.Seq, Time: p.w.now, Heartbeat: 30 * time.Second})
-		for _, id := range p.order {
-			p.step(id, command.Event{Node: n.id, Present: true, First: h.First})
-		}
-	case message.KindReady:
-		r := must[message.Ready](env)
-		p.step(r.Command, command.Event{Node: n.id, Ready: &r})
-	case message.KindReport:
-		r := must[message.Report](env)
-		d := p.disk[r.Command]
-		if e := p.engines[r.Command]; e != nil && e.Has(n.id) {
-			p.step(r.Command, command.Event{Node: n.id, Report: &r})
-			return
-		}
-		if d == nil || d.invs[n.id].Phase != command.PhaseDone {
-			return // its next copy comes
-		}
-		if !r.Detail.Terminal() {
-			p.post(n.id, message.KindCancel, r.Attempt, p.w.now.Add(time.Hour), message.Cancel{Ref: r.Ref})
-			return
-		}
-		d.late[n.id] = true
-		p.post(n.id, message.KindAck, r.Attempt, p.w.now.Add(time.Hour), message.Ack{Ref: r.Ref, Seq: r.Seq, Final: true})
-	case message.KindOutput:
-		o := must[message.Output](env)
-		d := p.disk[o.Command]
-		k := fmt.Sprint(n.id, "/", message.StreamID(o.Step, o.Stderr))
-		if o.Offset == d.outputs[k] {
-			d.outputs[k] += int64(len(o.Data))
-		}
-		p.post(n.id, message.KindAck, o.Attempt, p.w.now.Add(time.Hour), message.Ack{Ref: o.Ref, Offsets: map[string]int64{message.StreamID(o.Step, o.Stderr): d.outputs[k]}})
-	}
-}
-
-func must[T any](env message.Envelope) T {
-	v, err := message.Unmarshal[T](env)
-	if err != nil {
-		panic(err) // our own engines wrote it
-	}
-	return v
-}
-
-// crash takes the control plane down; it comes back from its disk.
-func (p *plane) crash(where string) {
-	p.w.res.PlaneCrashes++
-	p.w.note("control plane dies " + where)
-	p.up, p.engines = false, map[string]*command.Engine{}
-	p.timer++
-	p.w.after(time.Duration(p.w.rng.Int64N(int64(longestOutage))), "control plane is back", func() {
-		p.up = true
-		p.life++
-		for _, id := range p.order {
-			d := p.disk[id]
-			if d.state.Done() {
+	for n := range p.shards {
+		if h := p.shards[n]; h != nil {
+			select {
+			case <-h.Lost():
+				p.drop(n)
+			default:
 				continue
 			}
-			var invs []command.Invocation
-			for _, n := range p.w.nodes {
-				if inv, ok := d.invs[n.id]; ok {
-					invs = append(invs, inv)
+		}
+		h, err := p.leases.Acquire(ctx, "", fmt.Sprint("command/", n))
+		if err != nil {
+			continue
+		}
+		if h.Epoch > 1 {
+			p.w.res.Takeovers++
+		}
+		p.w.note(label{kind: "has the lease", node: -1, plane: p.i, cmd: -1, n: int64(h.Epoch)})
+		p.shards[n] = &h
+		if !p.cutOff {
+			for _, c := range p.w.disk.commands {
+				if c.shard == n && !c.state.Done() {
+					p.adopt(c)
 				}
 			}
-			p.engines[id] = command.Restore(d.state, command.Timing{}, invs, p.w.now)
 		}
-		for _, n := range p.w.nodes {
-			n.reconnect()
+	}
+	p.collect()
+	p.drain()
+	if !p.up {
+		return
+	}
+	p.after(min(p.w.cfg.Poll, p.w.cfg.TTL/3), p.label("poll"), p.poll)
+}
+
+// drop ends the actors of a shard whose lease was lost.
+func (p *plane) drop(n int) {
+	p.shards[n] = nil
+	for c, a := range p.actors {
+		if a.c.shard == n {
+			a.gone = true
+			delete(p.actors, c)
 		}
-		for _, id := range p.order {
-			if p.engines[id] != nil && p.up {
-				p.turn(id)
+	}
+}
+
+func (p *plane) adopt(c *stored) {
+	if p.up && p.actors[c.n] == nil {
+		a := &actor{p: p, c: c, held: p.shards[c.shard]}
+		p.actors[c.n] = a
+		a.load()
+	}
+}
+
+// collect takes what was left for the shards that the plane owns.
+func (p *plane) collect() {
+	if p.cutOff {
+		return
+	}
+	for _, c := range p.w.disk.commands {
+		if !p.up || p.shards[c.shard] == nil || c.state.Done() {
+			continue
+		}
+		if c.news {
+			p.adopt(c)
+		}
+		a := p.actors[c.n]
+		if a == nil || a.engine == nil {
+			continue
+		}
+		for _, x := range c.cancels {
+			a.cancelled(x)
+		}
+		for i := range p.w.nodes {
+			for _, k := range mailKinds {
+				if l, ok := c.mail[mailKey{i, k}]; ok {
+					a.letter(mailKey{i, k}, l)
+				}
 			}
+		}
+		a.turn()
+	}
+}
+
+// wake tells the control planes that own a shard that something was left for it, as a store that is watched does.
+func (w *world) wake(shard int) {
+	for _, p := range w.planes {
+		if p.up && p.shards[shard] != nil {
+			p.after(w.latency(), p.label("look"), p.collect)
+		}
+	}
+}
+
+// pause makes the plane stand still; what happens to it meanwhile happens all at once when it goes on.
+func (p *plane) pause(d time.Duration) {
+	if !p.up || p.stopped {
+		return
+	}
+	p.stopped = true
+	p.w.res.Pauses++
+	p.w.trouble(d)
+	for _, m := range p.w.nodes {
+		m.lineBreaks(p, 20*time.Second+p.w.draw(20*time.Second))
+	}
+	life := p.life
+	p.w.after(d, p.label("goes on"), func() {
+		if p.life != life {
+			return
+		}
+		p.stopped = false
+		held := p.held
+		p.held = nil
+		for _, do := range held {
+			do()
 		}
 	})
 }
 
-// plan makes the next tick of the engines happen.
-func (p *plane) plan() {
-	if !p.up {
-		return
-	}
-	p.timer++
-	gen := p.timer
-	var at time.Time
-	for _, id := range p.order {
-		if e := p.engines[id]; e != nil {
-			if t, ok := e.Next(); ok && (at.IsZero() || t.Before(at)) {
-				at = t
-				if t.Before(p.w.now) {
-					at = p.w.now
-				}
-			}
-		}
-	}
-	if at.IsZero() {
-		return
-	}
-	p.w.after(at.Sub(p.w.now), "tick", func() {
-		if gen != p.timer {
-			return
-		}
-		for _, id := range p.order {
-			if p.engines[id] != nil && p.up {
-				p.turn(id)
-			}
+// cut takes the store away for a while.
+func (p *plane) cut(d time.Duration) {
+	p.cutOff = true
+	p.cuts++
+	gen := p.cuts
+	p.w.res.StoreCuts++
+	p.w.trouble(d)
+	p.w.after(d, p.label("reaches the store"), func() {
+		if p.cuts == gen {
+			p.cutOff = false
 		}
 	})
+}
+
+// trouble notes that a control plane cannot work for a while.
+func (w *world) trouble(d time.Duration) { w.lastFault = max(w.lastFault, w.now+d) }
+
+func (p *plane) jump(by time.Duration) {
+	p.jumped += by
+	p.w.res.Jumps++
+	p.w.check.jumped += by.Abs()
+}
+
+// crash takes the plane down; it comes back from the store.
+func (p *plane) crash(where string) {
+	p.w.res.PlaneCrashes++
+	p.w.note(p.label(where))
+	for _, a := range p.actors {
+		a.gone = true
+	}
+	p.up, p.stopped, p.held, p.actors = false, false, nil, nil
+	p.life++
+	p.shards = [shards]*lease.Held{}
+	clear(p.nodes)
+	for _, m := range p.w.nodes {
+		m.lineBreaks(p, p.w.draw(2*time.Second))
+	}
+	d := p.w.draw(longestOutage)
+	p.w.trouble(d)
+	p.w.after(d, p.label("is back"), p.start)
+}
+
+// send accepts a command, or gives the one that was made of the token before; done gets the answer, if the plane lives to give it.
+func (p *plane) send(r request, done func(id string, st command.State, err error)) {
+	d := p.w.disk
+	n := p.w.res.Commits // only to tell ids apart; two planes never draw the same
+	id := fmt.Sprintf("command-%d-%d-%d", r.token, p.i, n)
+	st := command.NewState(id, len(p.w.nodes), r.c, r.l, r.ramp, p.wall(), r.delivery, r.execution)
+	var known, got *stored
+	if p.w.cfg.plant == plantTokenOutside {
+		known = d.tokens[r.token]
+	}
+	p.stall()
+	l := label{kind: "send", node: -1, plane: p.i, cmd: -1, n: int64(r.token)}
+	p.write(l, nil, func() error {
+		if p.w.cfg.plant != plantTokenOutside {
+			known = d.tokens[r.token]
+		}
+		got = d.create(st, r.token, known)
+		return nil
+	}, func(err error) {
+		if errors.Is(err, errUnanswered) && p.w.cfg.plant == plantRetryUnknown {
+			delete(d.tokens, r.token) // as if it had sent none
+			done("", st, err)
+			return
+		}
+		if err != nil {
+			if there := d.command(id); errors.Is(err, errUnanswered) && there != nil && !p.cutOff {
+				got, err = there, nil // settled by reading
+			}
+		}
+		if err != nil {
+			done("", st, err)
+			return
+		}
+		if p.shards[got.shard] != nil && !got.state.Done() {
+			p.adopt(got)
+		} else {
+			p.w.wake(got.shard)
+		}
+		done(got.id, got.state, nil)
+	})
+}
+
+// cancel asks a command to stop on some nodes, or on all when there are none.
+func (p *plane) cancel(c *stored, nodes []string, done func(error)) {
+	x := cancellation{n: p.w.disk.number(), nodes: nodes}
+	p.write(label{kind: "cancel", node: -1, plane: p.i, cmd: c.n}, nil, func() error {
+		if !c.state.Done() && p.w.cfg.plant != plantCancelForgotten {
+			c.cancels = append(c.cancels, x)
+		}
+		return nil
+	}, func(err error) {
+		if a := p.actors[c.n]; err == nil && a != nil && a.engine != nil {
+			a.cancelled(x)
+			a.turn()
+		} else if err == nil {
+			p.w.wake(c.shard)
+		}
+		done(err)
+	})
+}
+
+// stall makes the plane stand still now and then, at the worst of moments.
+func (p *plane) stall() {
+	if p.w.chance(p.w.cfg.Stalls) {
+		p.w.note(p.label("stalls"))
+		p.pause(p.w.draw(4*p.w.cfg.TTL) + time.Second)
+	}
 }

@@ -1,62 +1,169 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
-	"hash"
 	"math/rand/v2"
 	"time"
 
-	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/message"
 )
 
 // world is everything there is.
 type world struct {
-	cfg   Config
-	rng   *rand.Rand
-	now   time.Time
-	queue queue
-	n     uint64
-	hash  hash.Hash64
-	plane *plane
-	nodes []*machine
+	cfg     Config
+	rng     *rand.Rand
+	now     time.Duration // since dawn
+	queue   queue
+	n       uint64
+	hash    uint64
+	disk    *disk
+	planes  []*plane
+	nodes   []*machine
+	byID    map[string]*machine
+	clients []*client
+	check   *checker
+	res     Result
 
-	starts map[startKey]int // what really happened on the nodes
-	res    Result
+	lastFault time.Duration // until when some control plane was away, or could not reach the store
 }
 
-// startKey names what may start once.
-type startKey struct {
-	command, node string
-	step, reboots int
+func newWorld(c Config) *world {
+	w := &world{cfg: c, rng: rand.New(rand.NewPCG(c.Seed, 1)), hash: 0xcbf29ce484222325, byID: map[string]*machine{}}
+	w.res.Ended = map[string]int{}
+	w.disk = newDisk(w)
+	w.check = newChecker(w)
+	for i := range c.Planes {
+		w.planes = append(w.planes, newPlane(w, i))
+	}
+	for i := range c.Nodes {
+		m := newMachine(w, i)
+		w.nodes = append(w.nodes, m)
+		w.byID[m.id] = m
+	}
+	for i := range c.Commands {
+		w.clients = append(w.clients, newClient(w, i))
+	}
+	w.faults()
+	return w
 }
 
-func (w *world) note(what string) {
-	fmt.Fprintf(w.hash, "%d %s\n", w.now.UnixNano(), what)
-	if w.cfg.trace {
-		w.res.Log = append(w.res.Log, fmt.Sprintf("%12v %s", w.now.Sub(dawn), what))
+// draw returns a time from 0 to most.
+func (w *world) draw(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	return time.Duration(w.rng.Int64N(int64(most)))
+}
+
+// faults plans what happens at times of its own.
+func (w *world) faults() {
+	c := &w.cfg
+	for range c.Partitions {
+		m := w.nodes[w.rng.IntN(len(w.nodes))]
+		cut := uint8(w.rng.IntN(1<<c.Planes)) | 1<<w.rng.IntN(c.Planes)
+		if w.rng.IntN(2) == 0 {
+			cut = 0xff
+		}
+		w.after(w.draw(c.Calm), label{kind: "partition", node: m.i, plane: -1, cmd: -1, n: int64(cut)}, func() { m.partition(cut, w.draw(10*time.Minute)) })
+	}
+	for range c.Moves {
+		m := w.nodes[w.rng.IntN(len(w.nodes))]
+		w.after(w.draw(c.Calm), label{kind: "moves", node: m.i, plane: -1, cmd: -1}, func() { m.leave(); m.reconnect() })
+	}
+	for range c.Pauses {
+		p := w.planes[w.rng.IntN(len(w.planes))]
+		w.after(w.draw(c.Calm), p.label("is stopped"), func() { p.pause(w.draw(5*c.TTL) + time.Second) })
+	}
+	for range c.StoreCuts {
+		p := w.planes[w.rng.IntN(len(w.planes))]
+		w.after(w.draw(c.Calm), p.label("loses the store"), func() { p.cut(w.draw(2 * time.Minute)) })
+	}
+	for range c.Jumps {
+		i := w.rng.IntN(len(w.planes) + len(w.nodes))
+		by := w.draw(2*time.Hour) - time.Hour
+		at := w.draw(c.Calm)
+		if i < len(w.planes) {
+			w.after(at, w.planes[i].label("clock jumps"), func() { w.planes[i].jump(by) })
+			continue
+		}
+		m := w.nodes[i-len(w.planes)]
+		w.after(at, label{kind: "clock jumps", node: m.i, plane: -1, cmd: -1, n: int64(by)}, func() { m.jump(by) })
 	}
 }
 
-func (w *world) after(d time.Duration, what string, do func()) {
-	w.n++
-	heap.Push(&w.queue, &event{at: w.now.Add(max(0, d)), n: w.n, what: what, do: do})
+// label says what an event is: of whom and of what. -1 is nobody and nothing.
+type label struct {
+	kind             string
+	node, plane, cmd int
+	n                int64
 }
 
-func (w *world) violated(format string, args ...any) {
+// entry is a line of the log.
+type entry struct {
+	at time.Duration
+	label
+}
+
+// String returns the line as a person reads it.
+func (e *entry) String() string {
+	s := fmt.Sprintf("%14v %s", e.at.Round(time.Millisecond), e.kind)
+	if e.plane >= 0 {
+		s += fmt.Sprint(" plane=", e.plane)
+	}
+	if e.node >= 0 {
+		s += fmt.Sprint(" node=", e.node)
+	}
+	if e.cmd >= 0 {
+		s += fmt.Sprint(" command=", e.cmd)
+	}
+	if e.n != 0 {
+		s += fmt.Sprint(" ", e.n)
+	}
+	return s
+}
+
+// note makes what happens part of the hash of everything that happened.
+func (w *world) note(l label) {
+	h := w.hash
+	mix := func(v uint64) {
+		for range 8 {
+			h = (h ^ v&0xff) * 0x100000001b3
+			v >>= 8
+		}
+	}
+	mix(uint64(w.now))
+	for i := range len(l.kind) {
+		h = (h ^ uint64(l.kind[i])) * 0x100000001b3
+	}
+	mix(uint64(uint8(l.node)) | uint64(uint8(l.plane))<<8 | uint64(uint8(l.cmd))<<16)
+	mix(uint64(l.n))
+	w.hash = h
+	if w.cfg.trace {
+		w.res.log = append(w.res.log, entry{w.now, l})
+	}
+}
+
+func (w *world) after(d time.Duration, l label, do func()) {
+	w.n++
+	w.queue.push(event{at: w.now + max(0, d), n: w.n, label: l, do: do})
+}
+
+// violated notes that a rule was broken, of the command and on the node given; -1 is none.
+func (w *world) violated(node, cmd int, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	w.note("VIOLATED " + text)
-	w.res.Violations = append(w.res.Violations, fmt.Sprintf("seed %d at %v: %s", w.cfg.Seed, w.now.Sub(dawn), text))
+	l := label{kind: "VIOLATED " + text, node: node, plane: -1, cmd: cmd}
+	w.note(l)
+	w.res.bad = append(w.res.bad, l)
+	w.res.Violations = append(w.res.Violations, fmt.Sprintf("seed %d at %v: %s", w.cfg.Seed, w.now, text))
 }
 
 // chance draws whether a fault happens; there are none after the calm began.
 func (w *world) chance(p float64) bool {
-	return p > 0 && w.rng.Float64() < p && w.now.Before(dawn.Add(w.cfg.Calm))
+	return p > 0 && w.rng.Float64() < p && w.now < w.cfg.Calm
 }
 
-// carry sends a message on its way: it may be lost, come twice, and be overtaken.
-func (w *world) carry(what string, n *machine, deliver func()) {
+// carry sends a message between a control plane and a node on its way: it may be lost, come twice, and be overtaken.
+func (w *world) carry(l label, m *machine, p *plane, deliver func()) {
 	w.res.Messages++
 	copies := 1
 	if w.chance(w.cfg.Repeat) {
@@ -65,16 +172,16 @@ func (w *world) carry(what string, n *machine, deliver func()) {
 	for range copies {
 		if w.chance(w.cfg.Loss) {
 			w.res.Lost++
-			w.note("lost " + what)
+			w.note(label{kind: "lost", node: l.node, plane: l.plane, cmd: l.cmd})
 			continue
 		}
 		d := time.Millisecond
-		if w.cfg.Delay > 0 && w.now.Before(dawn.Add(w.cfg.Calm)) {
-			d += time.Duration(w.rng.Int64N(int64(w.cfg.Delay)))
+		if w.cfg.Delay > 0 && w.now < w.cfg.Calm {
+			d += w.draw(w.cfg.Delay)
 		}
-		w.after(d, what, func() {
-			if n.cut {
-				w.note("cut off")
+		w.after(d, l, func() {
+			if m.cuts>>p.i&1 != 0 {
+				w.note(label{kind: "cut off", node: l.node, plane: l.plane, cmd: l.cmd})
 				return
 			}
 			deliver()
@@ -82,96 +189,65 @@ func (w *world) carry(what string, n *machine, deliver func()) {
 	}
 }
 
-// partition cuts a node off for up to ten minutes. The control plane's presence notices after a while.
-func (w *world) partition(n *machine) {
-	if n.cut {
-		return
-	}
-	n.cut = true
-	w.after(20*time.Second, "presence notices "+n.id, func() {
-		if n.cut {
-			n.present = false
-		}
-	})
-	w.after(time.Duration(w.rng.Int64N(int64(10*time.Minute))), "heal "+n.id, func() {
-		n.cut = false
-		n.reconnect()
-	})
+func envelope(from, to string, k message.Kind, attempt int, notBefore, notAfter time.Time, body []byte) message.Envelope {
+	return message.Envelope{Tenant: "default", From: from, To: to, Kind: k, Attempt: attempt, Epoch: 1, NotBefore: notBefore, NotAfter: notAfter, Body: body}
 }
 
-// done reports whether every command ended and every node knows that its results are safe.
-func (w *world) done() bool {
-	if w.plane.sent < w.cfg.Commands || w.now.Before(dawn.Add(w.cfg.Calm)) {
-		return false
-	}
-	for _, c := range w.plane.disk {
-		if !c.state.Done() {
-			return false
-		}
-	}
-	for _, n := range w.nodes {
-		if n.engine == nil || n.engine.Health().Unacknowledged > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// judge looks at the end of it.
-func (w *world) judge() {
-	for _, id := range w.plane.order {
-		c := w.plane.disk[id]
-		if !c.state.Done() {
-			w.violated("command %s has not ended: %+v", id, c.state)
-			continue
-		}
-		if late := c.state.EndedAt.Sub(c.state.ExpiresAt); late > grace {
-			w.violated("command %s ended %v after its deadline", id, late)
-		}
-		if errs := c.state.Counts.Errors(); errs > c.state.ErrorLimit+c.state.Concurrency {
-			w.violated("command %s has %d errors with MaxErrors %d and MaxConcurrency %d", id, errs, c.state.ErrorLimit, c.state.Concurrency)
-		}
-		total := 0
-		for _, inv := range c.invs {
-			total++
-			w.res.Ended[string(inv.Detail)]++
-			if inv.Phase != command.PhaseDone {
-				w.violated("invocation %s of %s has not ended", inv.Node, id)
-			}
-		}
-		if c.state.Rest != "" {
-			w.res.Ended[string(c.state.Rest)] += c.state.N - total
-		}
-		w.res.Invocations += c.state.N
-	}
-	for _, n := range w.nodes {
-		if n.engine != nil && w.now.Before(dawn.Add(horizon)) && n.engine.Health().Unacknowledged > 0 {
-			w.violated("node %s still has results that nobody confirmed", n.id)
-		}
-	}
-}
-
-// grace is how long after a command's deadline everything must have ended: the engine's own, and the longest that a control plane is away.
-const grace = 5*time.Second + longestOutage + time.Second
-
-// atWork counts the nodes that really execute a command whose invocation has not ended by the record.
-func (w *world) atWork(id string) int {
-	n := 0
-	for _, m := range w.nodes {
-		for _, r := range m.running {
-			if r.ref.Command == id && w.plane.disk[id].invs[m.id].Phase != command.PhaseDone {
-				n++
-				break
-			}
-		}
-	}
-	return n
-}
-
-func envelope(from, to string, k message.Kind, attempt int, epoch uint64, notBefore, notAfter time.Time, body any) message.Envelope {
+func marshal(k message.Kind, body any) []byte {
 	b, err := message.Marshal(k, body)
 	if err != nil {
 		panic(err) // a body of ours
 	}
-	return message.Envelope{Tenant: "default", From: from, To: to, Kind: k, Attempt: attempt, Epoch: epoch, NotBefore: notBefore, NotAfter: notAfter, Body: b}
+	return b
+}
+
+// event is something that will happen.
+type event struct {
+	at    time.Duration
+	n     uint64 // breaks ties in the order in which they were planned
+	label label
+	do    func()
+}
+
+// queue is a heap of what will happen.
+type queue []event
+
+func (q queue) less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].n < q[j].n
+}
+
+func (q *queue) push(e event) {
+	*q = append(*q, e)
+	h := *q
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !h.less(i, up) {
+			break
+		}
+		h[i], h[up] = h[up], h[i]
+		i = up
+	}
+}
+
+func (q *queue) pop() event {
+	h := *q
+	top, last := h[0], len(h)-1
+	h[0] = h[last]
+	h[last] = event{}
+	h = h[:last]
+	for i := 0; ; {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < last; c++ {
+			if h.less(c, least) {
+				least = c
+			}
+		}
+		if least == i {
+			break
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+	*q = h
+	return top
 }
