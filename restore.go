@@ -376,3 +376,20 @@ func openMAC(ctx context.Context, box *seal.Box, sealed []byte) (*record.Codec, 
 func macBinding() seal.Binding {
 	return seal.Binding{Tenant: "fleetwright", Kind: "store", Name: "mac", Version: 1, Type: "key"}
 }
+
+// VerifyBackup reads a backup to its end and returns its manifest when every frame and the whole are as they were written. It needs no key, and says nothing about whether the records are
+// right: Restore does.
+func VerifyBackup(ctx context.Context, r io.Reader) (Manifest, error) {
+	fr, err := newFrameReader(r)
+	for err == nil {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		var kind byte
+		var payload []byte
+		if kind, payload, err = fr.next(); err == nil && kind == frameTrailer {
+			return fr.manifest(payload, true)
+		}
+	}
+	return Manifest{}, fault.Wrap("fleetwright.VerifyBackup", err)
+}

@@ -18,6 +18,9 @@
 // Every flag can stand in a file of lines name=value (-config FILE) or in the environment (FLEETWRIGHT_LISTEN for -listen); the command line
 // goes before the environment, and that before the file. SIGHUP reads callers and certificates again, SIGTERM and SIGINT stop gracefully.
 //
+// GET /healthz says whether the process is worth keeping, GET /readyz whether it can take work, with a line for each check. fleetctl backup, fsck and doctor ask it as a caller with the rights
+// fleetwright:Backup, fleetwright:Fsck and fleetwright:Doctor.
+//
 // On a server: fleetwright-controlplane.service beside this file is the systemd unit.
 //
 //	go build -o /usr/local/bin/fleetwright-controlplane ./examples/controlplane
@@ -59,7 +62,8 @@ func main() {
 type options struct {
 	dir, listen, hosts, cert, key, clientCA, callers string
 	log                                              string
-	refuseRaw                                        bool
+	refuseRaw, debug                                 bool
+	drain                                            time.Duration
 	keep                                             time.Duration
 	keepCount                                        int
 
@@ -78,6 +82,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	fs.StringVar(&o.clientCA, "client-ca", "", "`file` (PEM) of the authorities of client certificates; callers with cert in the callers file need it")
 	fs.StringVar(&o.callers, "callers", "", "callers `file`: lines NAME TOKEN-SHA256 GRANTS [TENANT] (default callers in -dir)")
 	fs.StringVar(&o.log, "log", "text", "text or json, on standard error")
+	fs.BoolVar(&o.debug, "debug", false, "log every message that is not taken, too")
+	fs.DurationVar(&o.drain, "drain", 0, "how long to go on after SIGTERM with /readyz already saying no, so that a load balancer notices")
 	fs.BoolVar(&o.refuseRaw, "refuse-raw", false, "refuse documents that paste parameters into scripts (recommended for new fleets)")
 	fs.DurationVar(&o.keep, "keep", 30*24*time.Hour, "how long ended commands and their output are kept; 0 is for ever")
 	fs.IntVar(&o.keepCount, "keep-count", 0, "how many ended commands are kept; 0 is all")
@@ -95,6 +101,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		return nil, errors.New("-cert and -key belong together")
 	case o.log != "text" && o.log != "json":
 		return nil, fmt.Errorf("-log %q: text or json", o.log)
+	case o.drain < 0:
+		return nil, errors.New("-drain cannot be negative")
 	case o.keep < 0 || o.keepCount < 0:
 		return nil, errors.New("-keep and -keep-count cannot be negative")
 	}
@@ -131,10 +139,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func logger(o *options, w io.Writer) *slog.Logger {
-	if o.log == "json" {
-		return slog.New(slog.NewJSONHandler(w, nil))
+	opts := &slog.HandlerOptions{}
+	if o.debug {
+		opts.Level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(w, nil))
+	if o.log == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
 }
 
 // operations are the API over a fleet's services.
@@ -165,6 +177,7 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		}
 	}
 	stopping := make(chan struct{})
+	adm := newAdmin(log)
 	var callers *ssmops.Callers
 	var firstErr error
 	opts.Mount = func(mux *http.ServeMux, f *fleetwright.Fleet) {
@@ -177,6 +190,7 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		if opts.ClientCAs != nil {
 			auth = ssmops.Either(auth, callers.Certificates())
 		}
+		adm.mount(mux, f, auth)
 		ops := operations(f, log)
 		mux.Handle("/", ops.Handler(auth, &ssmops.HandlerOptions{Stop: stopping}))
 	}
@@ -235,8 +249,12 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		}
 		break
 	}
-	log.Info("stopping")
+	log.Info("stopping", "drain", o.drain)
 	notify("STOPPING=1")
+	adm.draining.Store(true)
+	if o.drain > 0 {
+		time.Sleep(o.drain)
+	}
 	close(stopping)
 	err = f.Close()
 	log.Info("stopped")

@@ -24,6 +24,7 @@ type connection struct {
 	format                                    string
 
 	client *ssmops.Client
+	token  secret.Value
 }
 
 // flags declares the flags that every subcommand has; those that were given before it are their defaults.
@@ -103,6 +104,7 @@ func (a *app) open() error {
 			return bad("-token-file: %v", err)
 		}
 		o.Token = secret.New(bytes.TrimSpace(b))
+		c.token = o.Token
 		clear(b)
 	}
 	client, err := ssmops.NewClient(c.server, o)

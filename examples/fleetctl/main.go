@@ -18,12 +18,21 @@
 //	go run ./examples/fleetctl compliance nodes -status NON_COMPLIANT
 //	go run ./examples/fleetctl parameters put /web/db/password -type SecureString < password
 //
+// For who is woken by it at night, and for who wants to sleep:
+//
+//	go run ./examples/fleetctl doctor                      # how the control plane stands
+//	go run ./examples/fleetctl doctor COMMAND-ID NODE      # why this waits, on one screen
+//	go run ./examples/fleetctl backup fleet.backup         # while it runs; or -dir data when it is stopped
+//	go run ./examples/fleetctl restore fleet.backup -dir data -keys keys.json
+//	go run ./examples/fleetctl fsck -repair
+//	go run ./examples/fleetctl compact -dir data
+//
 // Elsewhere say where and who: -server URL -token-file FILE -ca FILE (or -cert FILE -key FILE for a client certificate), or -profile FILE with these as
 // JSON: {"server": "https://plane:8443", "tokenFile": "/path/token", "caFile": "/path/ca.pem"}. Without flags the profile is the first that exists of $FLEETCTL_PROFILE,
 // ./data/fleetctl.json, ~/.config/fleetwright/fleetctl.json and /var/lib/fleetwright/fleetctl.json. Profiles and token files must belong to you (or root) and nobody else may write them.
 //
 // Targets and parameters are written as the AWS CLI has them. Output is a table, or JSON with -o json. Exit codes: 0 all went well; 1 the control plane refused
-// or could not be reached; 2 bad arguments; 3 the command did not succeed on every node (run, watch, get).
+// or could not be reached, or fsck or doctor found something wrong; 2 bad arguments; 3 the command did not succeed on every node (run, watch, get).
 package main
 
 import (
@@ -85,7 +94,7 @@ type verb struct {
 }
 
 func verbs() []verb {
-	return []verb{
+	return append([]verb{
 		{name: "run", args: "-targets … (-- SHELL COMMAND | -document NAME | -content FILE)", summary: "run something on nodes, follow it, and show a table", flags: sendFlags, run: (*app).runCommand},
 		{name: "send", args: "as run", summary: "as run, but only print the command's id", flags: sendFlags, run: (*app).send},
 		{name: "plan", args: "as run", summary: "say what run would do, without doing it", flags: sendFlags, run: (*app).plan},
@@ -130,7 +139,7 @@ func verbs() []verb {
 			{name: "delete", args: "NAME", summary: "delete it; its nodes stay", run: (*app).deleteGroup},
 		}},
 		{name: "audit", summary: "the record of calls, the newest first", flags: auditFlags, run: (*app).audit},
-	}
+	}, operateVerbs()...)
 }
 
 // main runs a subcommand and returns the exit code.
@@ -142,6 +151,8 @@ func (a *app) main(ctx context.Context, args []string) int {
 		return exitOK
 	case errors.Is(err, errFailed):
 		return exitFailed
+	case errors.Is(err, errWrong):
+		return exitRefused
 	case errors.As(err, &u):
 		fmt.Fprintln(a.stderr, "fleetctl:", u.text)
 		return exitArguments
