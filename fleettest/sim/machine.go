@@ -16,21 +16,23 @@ type machine struct {
 	i      int
 	id     string
 	offset time.Duration // of its clock
+	jumped time.Duration // what its wall clock was set by since the agent began
 	drift  float64
 	cuts   uint8  // a bit for each control plane: no message passes
 	line   *plane // that it is connected to
 	lines  int    // generation of line
 
-	boot    int
-	life    int
-	engine  *agent.Engine
-	timer   int
-	journal map[message.Ref]agent.Entry
-	before  map[message.Ref]*agent.Entry // what the journal had before its last write, which a plant loses
-	forgot  map[message.Ref]agent.Entry  // what was deleted: that need not be durable
-	epoch   uint64
-	spools  map[spoolKey]int64
-	running []*running
+	boot      int
+	life      int
+	engine    *agent.Engine
+	timer     int
+	journal   map[message.Ref]agent.Entry
+	before    map[message.Ref]*agent.Entry // what the journal had before its last write, which a plant loses
+	forgot    map[message.Ref]agent.Entry  // what was deleted: that need not be durable
+	unwritten map[message.Ref]bool         // its journal failed once
+	epoch     uint64
+	spools    map[spoolKey]int64
+	running   []*running
 }
 
 type spoolKey struct {
@@ -48,7 +50,7 @@ type running struct {
 
 func newMachine(w *world, i int) *machine {
 	m := &machine{w: w, i: i, id: fmt.Sprintf("mi-%017x", i), journal: map[message.Ref]agent.Entry{}, before: map[message.Ref]*agent.Entry{}, forgot: map[message.Ref]agent.Entry{},
-		spools: map[spoolKey]int64{}, epoch: 1}
+		unwritten: map[message.Ref]bool{}, spools: map[spoolKey]int64{}, epoch: 1}
 	if w.cfg.Skew > 0 {
 		m.offset = w.draw(2*w.cfg.Skew) - w.cfg.Skew
 	}
@@ -64,12 +66,10 @@ func (m *machine) local() time.Time {
 	return dawn.Add(m.w.now + m.offset + time.Duration(float64(m.w.now)*m.drift))
 }
 
+// jump sets the node's wall clock. An agent that runs goes by its monotonic clock, which the times it is given have and these cannot: it sees the jump when it starts anew.
 func (m *machine) jump(by time.Duration) {
-	m.offset += by
+	m.jumped += by
 	m.w.res.Jumps++
-	if m.engine != nil {
-		m.do(agent.Tick{})
-	}
 }
 
 // start starts the agent from its disk.
@@ -78,6 +78,7 @@ func (m *machine) start() {
 		return
 	}
 	m.life++
+	m.offset, m.jumped = m.offset+m.jumped, 0
 	var entries []agent.Entry
 	var outs []agent.OutputOnDisk
 	for _, c := range m.w.disk.commands {
@@ -224,6 +225,7 @@ func (m *machine) do(ev agent.Event) {
 				m.journal[j.Entry.Ref] = j.Entry
 			}
 			failed = append(failed, agent.JournalFailed{Ref: j.Entry.Ref})
+			m.unwritten[j.Entry.Ref] = true
 			continue
 		}
 		m.carryOut(ef)

@@ -28,14 +28,18 @@ var planted = []struct {
 	{plantLateDropped, late, 17, 60},
 	{plantLateWins, late, 17, 60},
 	{plantRetryInterrupted, nil, 0, 20},
-	{plantWallClockMemory, func(c *Config) { c.Replays, c.Jumps, c.NodeCrashes, c.Calm = 0.5, 60, 0.02, time.Hour }, 0, 60},
+	{plantWallClockMemory, replays, 0, 60},
 	{plantNoSync, nil, 13, 20},
 }
 
 func stalls(c *Config)   { c.Stalls, c.Planes = 0.1, max(c.Planes, 3) }
 func crashes(c *Config)  { c.PlaneCrashes = 0.1 }
 func badStore(c *Config) { c.StoreFaults, c.Commands = 0.3, 3 }
-func late(c *Config)     { c.PlaneSkew, c.Partitions, c.Loss = time.Hour, 12, 0.3 }
+func late(c *Config)     { c.PlaneSkew, c.Replays, c.Partitions, c.Loss = time.Hour, 0, 12, 0.3 }
+func replays(c *Config) {
+	c.Replays, c.Jumps, c.NodeCrashes, c.Calm = 0.5, 60, 0.02, time.Hour
+	c.PlaneSkew, c.PlaneJumps = 0, 0
+}
 
 // TestPlants: each mistake that is planted breaks a rule within so many seeds, so that seeds without a violation say something.
 func TestPlants(t *testing.T) {

@@ -30,7 +30,7 @@ type Config struct {
 	Commands     int           // sent one after another; default 2
 	Loss, Repeat float64       // of messages, 0 to 1
 	Delay        time.Duration // the longest that a message travels; what overtakes what is drawn from it
-	Replays      float64       // of messages to nodes, those of which a copy comes much later
+	Replays      float64       // of messages to nodes, those of which a copy comes much later; safe while control planes' clocks agree to within message.DefaultSkew
 	TTL          time.Duration // of a control plane's leases; default 6 s
 	Poll         time.Duration // how often a control plane looks for work; default 2 s
 	PlaneCrashes float64       // per commit
@@ -45,7 +45,8 @@ type Config struct {
 	Moves        int           // how often a node connects to another control plane without need
 	Skew         time.Duration // how far a node's clock is off at most
 	PlaneSkew    time.Duration // how far a control plane's clock is off at most
-	Jumps        int           // of clocks, by up to an hour either way
+	Jumps        int           // of nodes' clocks, by up to an hour either way
+	PlaneJumps   int           // of control planes' clocks, likewise
 	Drift        float64       // how much faster or slower a clock runs at most
 	Failing      float64       // of executions, those that fail
 	Reboots      float64       // of executions, those that ask for a reboot first
@@ -77,7 +78,12 @@ func Draw(seed uint64) Config {
 		c.PlaneSkew = time.Duration(r.Int64N(int64(time.Hour)))
 	}
 	if r.IntN(2) == 0 {
-		c.Jumps = r.IntN(6)
+		c.Jumps, c.PlaneJumps = r.IntN(6), r.IntN(3)
+	}
+	if c.PlaneSkew > 2*time.Minute || c.PlaneJumps > 0 {
+		// A node forgets what it ran once its control plane's clock is past the command's deadline. One whose clock goes ahead and then back by more than that makes a message that
+		// somebody kept valid again, and the node cannot know it: control planes need clocks that agree to within message.DefaultSkew wherever messages can be replayed.
+		c.Replays = 0
 	}
 	return c
 }

@@ -79,15 +79,12 @@ func (w *world) faults() {
 		w.after(w.draw(c.Calm), p.label("loses the store"), func() { p.cut(w.draw(2 * time.Minute)) })
 	}
 	for range c.Jumps {
-		i := w.rng.IntN(len(w.planes) + len(w.nodes))
-		by := w.draw(2*time.Hour) - time.Hour
-		at := w.draw(c.Calm)
-		if i < len(w.planes) {
-			w.after(at, w.planes[i].label("clock jumps"), func() { w.planes[i].jump(by) })
-			continue
-		}
-		m := w.nodes[i-len(w.planes)]
-		w.after(at, label{kind: "clock jumps", node: m.i, plane: -1, cmd: -1, n: int64(by)}, func() { m.jump(by) })
+		m, by := w.nodes[w.rng.IntN(len(w.nodes))], w.draw(2*time.Hour)-time.Hour
+		w.after(w.draw(c.Calm), label{kind: "clock jumps", node: m.i, plane: -1, cmd: -1, n: int64(by)}, func() { m.jump(by) })
+	}
+	for range c.PlaneJumps {
+		p, by := w.planes[w.rng.IntN(len(w.planes))], w.draw(2*time.Hour)-time.Hour
+		w.after(w.draw(c.Calm), p.label("clock jumps"), func() { p.jump(by) })
 	}
 }
 
