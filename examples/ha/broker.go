@@ -110,7 +110,8 @@ func (p *plane) brokers() ([]presence, error) {
 
 // natsLink connects a node with the brokers.
 func (o *agentOptions) natsLink(me *agent.Node, log *slog.Logger) (*natstransport.Node, error) {
-	return natstransport.NewNode(natstransport.NodeConfig{Brokers: o.nats.brokers(o.backoff), Address: transport.Address{Tenant: me.Tenant, Name: me.ID}, Key: me.Signer(), Logger: log})
+	return natstransport.NewNode(natstransport.NodeConfig{Brokers: o.nats.brokers(o.backoff), Address: transport.Address{Tenant: me.Tenant, Name: me.ID}, Key: me.Signer(), Logger: log,
+		Doubt: min(max(o.backoff, 500*time.Millisecond), 3*time.Second)})
 }
 
 // brokerVerb is the verb broker: a NATS server for a small fleet. It keeps nothing on disk.
@@ -156,7 +157,13 @@ func brokerVerb(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	}
 	fmt.Fprintf(stdout, "broker at %s\n", s.URL())
 	<-ctx.Done()
-	return s.Close()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err = <-closed:
+	case <-time.After(time.Second): // it may wait for a control plane that is gone, and has nothing to lose
+	}
+	return err
 }
 
 // natsArgs are the flags of planes and agents for the brokers of this run; nil without any.

@@ -323,7 +323,7 @@ func (p *plane) listen() (stop func(), err error) {
 		}
 	}()
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond) // of those who are idle nobody is waited for
 		defer cancel()
 		if srv.Shutdown(ctx) != nil {
 			srv.Close() //nolint:errcheck // the process ends
