@@ -31,11 +31,17 @@ func Role() string { return os.Getenv(roleEnv) }
 func Args() []string { return strings.Split(os.Getenv(argsEnv), "\x1f") }
 
 // Ack says, in a process that Start started, that something was acknowledged: what was done must be durable by now. It may be called by many goroutines. It ends the process when nobody
-// listens any more.
+// listens any more; a system call that a test made fail is tried again.
 func Ack(format string, args ...any) {
-	if _, err := os.Stdout.WriteString("ack " + fmt.Sprintf(format, args...) + "\n"); err != nil {
-		os.Exit(0)
+	line := []byte("ack " + fmt.Sprintf(format, args...) + "\n")
+	for range 3 {
+		if _, err := os.Stdout.Write(line); err == nil {
+			return
+		} else if errors.Is(err, syscall.EPIPE) {
+			break
+		}
 	}
+	os.Exit(0)
 }
 
 // missing returns why no power can be cut here, "" when it can.
@@ -305,6 +311,14 @@ func (w *Writer) Await(n int) bool {
 	}
 	return len(w.acked) >= n
 }
+
+// Tell writes a line to the process's standard input. It may have ended.
+func (w *Writer) Tell(line string) {
+	io.WriteString(w.in, line+"\n") //nolint:errcheck // Await tells
+}
+
+// Pid returns the process's id.
+func (w *Writer) Pid() int { return w.cmd.Process.Pid }
 
 // Kill ends the process.
 func (w *Writer) Kill() {
