@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/internal/testenv"
 	"github.com/fleetwright/fleetwright/transport"
 	"github.com/fleetwright/fleetwright/transport/natstransport"
 	"github.com/fleetwright/fleetwright/transport/natstransport/broker"
@@ -35,5 +38,20 @@ func TestContract(t *testing.T) {
 	t.Run("one broker", func(t *testing.T) {
 		t.Parallel()
 		transporttest.Run(t, pair(1, nil))
+	})
+	// The nodes on brokers other than the plane's, and a max_payload that messages do not fit into.
+	t.Run("three brokers", func(t *testing.T) {
+		t.Parallel()
+		next := pair(3, func(c *broker.Config) { c.MaxPayload = 8 << 10 })
+		if testenv.Long() {
+			transporttest.Run(t, next)
+			return
+		}
+		for _, c := range transporttest.Cases() {
+			switch c.Rule {
+			case "T-WHOLE", "T-SIZE", "T-HANDOVER", "T-RECONNECT":
+				t.Run(c.Rule+"/"+c.Name, func(t *testing.T) { require.NoError(t, c.Check(next(t), nil)) })
+			}
+		}
 	})
 }

@@ -508,6 +508,9 @@ func (c *Controller) Receive(ctx context.Context, handle func(context.Context, t
 // Connected is transport.Presence's.
 func (c *Controller) Connected(a transport.Address) bool { return c.board.Connected(a) }
 
+// Shared says that every control plane on the brokers reaches every node (transport.Shared).
+func (c *Controller) Shared() bool { return true }
+
 // Watch is transport.Presence's.
 func (c *Controller) Watch(ctx context.Context, f func(transport.Address, bool)) error {
 	return c.board.Watch(ctx, f)

@@ -57,7 +57,7 @@ func newCluster(t testing.TB, n int, change func(*broker.Config)) *world {
 	w := &world{t: t, keys: fleetKeys(t), known: map[transport.Address]ed25519.PublicKey{}}
 	var routes []string
 	for range n {
-		c := broker.Config{Trust: w.keys.Trust(), Listen: "127.0.0.1:0"}
+		c := broker.Config{Trust: w.keys.Trust(), Listen: "127.0.0.1:0", AuthTimeout: time.Second} // a broker may ask before it knows of a plane on another
 		if n > 1 {
 			c.Cluster, c.Routes = "127.0.0.1:0", routes
 		}

@@ -3,6 +3,7 @@ package natstransport_test
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -160,3 +161,55 @@ func TestTLSWithACertificateThatChanges(t *testing.T) {
 	defer mu.Unlock()
 	require.GreaterOrEqual(t, shown, 4)
 }
+
+// A plane that freezes without a word: its node's messages go to another one after NodeConfig.Doubt. The broker's process and the plane's socket live on, as with SIGSTOP.
+func TestAFrozenPlaneIsLeft(t *testing.T) {
+	w := newWorld(t, nil)
+	var way freezer
+	frozen := w.plane(0, func(c *natstransport.ControllerConfig) { c.Dial = way.dial })
+	n := w.node(0, addr(1), func(c *natstransport.NodeConfig) { c.Doubt = 100 * time.Millisecond })
+	down := listen(t, n)
+	other := w.plane(0, nil)
+	up := listen(t, other)
+	eventually(t, "both know it", func() bool { return frozen.Connected(addr(1)) && other.Connected(addr(1)) })
+	require.NoError(t, frozen.Send(t.Context(), addr(1), []byte("mine")))
+	require.Equal(t, "mine", next(t, down))
+	way.freeze()
+	defer way.thaw()
+	eventually(t, "the other plane gets the node's messages", func() bool {
+		n.Send(t.Context(), plane, []byte("x"))
+		select {
+		case <-up:
+			return true
+		case <-time.After(5 * time.Millisecond):
+			return false
+		}
+	})
+	require.True(t, n.Connected(plane))
+}
+
+// freezer is a way to the network on which reads stop.
+type freezer struct {
+	mu  sync.RWMutex
+	off sync.Once
+}
+
+type frozenConn struct {
+	net.Conn
+	f *freezer
+}
+
+func (c frozenConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.f.mu.RLock()
+	defer c.f.mu.RUnlock()
+	return n, err
+}
+
+func (f *freezer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	return frozenConn{c, f}, err
+}
+
+func (f *freezer) freeze() { f.mu.Lock() }
+func (f *freezer) thaw()   { f.off.Do(f.mu.Unlock) }
