@@ -9,15 +9,14 @@ type Gauges struct {
 	Connected int // nodes with a connection here
 	Leases    int // held here; of the 16 shards of commands, of automations, parameters, inventory …
 
-	Commands    int           // active ones that are owned here
-	Pending     int           // their targets whose turn has not come
-	Outbox      int           // their invocations that wait for their node: offered or delayed, and not answered
-	Delayed     int           // of these, those whose node does not answer and that hold no slot
-	Running     int           // their invocations that their node was told to run and that have not ended
-	Oldest      time.Duration // how long the longest waiting of the outbox waits; 0 when it is empty
-	OldestIn    string        // the command that it belongs to, for a person; "" when the outbox is empty. Never a label
-	Unwritten   int           // commands whose last commit failed and that try again
-	UnknownWork int           // commands of the shards owned here that a newer release wrote and that this one leaves alone (rule R-28)
+	Commands  int           // active ones that are owned here
+	Pending   int           // their targets whose turn has not come
+	Outbox    int           // their invocations that wait for their node: offered or delayed, and not answered
+	Delayed   int           // of these, those whose node does not answer and that hold no slot
+	Running   int           // their invocations that their node was told to run and that have not ended
+	Oldest    time.Duration // how long the longest waiting of the outbox waits; 0 when it is empty
+	OldestIn  string        // the command that it belongs to, for a person; "" when the outbox is empty. Never a label
+	Unwritten int           // commands whose last commit failed and that try again
 
 	AuditWaiting int           // entries of reads that are not stored yet
 	AuditLag     time.Duration // how long the oldest of them waits
