@@ -222,7 +222,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	if f.places != nil {
 		work(background, "connections", f.places.Run)
 		for _, t := range f.cfg.Transports {
-			if _, knows := t.(transport.Presence); knows && !transport.Shared(t) {
+			if _, knows := t.(transport.Presence); knows {
 				work(background, "presence", func(ctx context.Context) error { return f.hub.watch(ctx, t) })
 			}
 		}

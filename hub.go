@@ -80,10 +80,15 @@ func (h *hub) via(a transport.Address) transport.Transport {
 	return perhaps
 }
 
-// watch tells the others which nodes have left the connections of this control plane.
+// watch follows who comes and goes on a transport: of connections of this control plane's own it tells the others who left; on one that all share it notes who came, whichever of them the
+// node says hello to.
 func (h *hub) watch(ctx context.Context, t transport.Transport) error {
+	shared := transport.Shared(t)
 	return transport.Watch(ctx, t, func(a transport.Address, connected bool) {
-		if !connected && !transport.Connected(t, a) { // not replaced by a new connection
+		switch {
+		case shared && connected:
+			h.f.Commands.Heard(a.Tenant, a.Name, true)
+		case !shared && !connected && !transport.Connected(t, a): // not replaced by a new connection
 			h.f.places.Left(a.Tenant, a.Name)
 		}
 	})
