@@ -65,10 +65,12 @@ type row struct {
 var table = map[string]row{
 	"internal/startstop": {floor: support},
 	"internal/testenv":   {floor: support, role: suite},
+	"internal/powercut":  {floor: support, role: suite},
 
 	"fault":   {floor: words},
 	"secret":  {floor: words, also: []string{"fault"}},
 	"message": {floor: words, also: []string{"fault", "secret"}},
+	"observe": {floor: words, also: []string{"fault"}},
 
 	"document":       {floor: models},
 	"schedule":       {floor: models},
@@ -84,28 +86,32 @@ var table = map[string]row{
 	"store/record":    {floor: seams, also: []string{"store"}, tests: []string{"store/key"}},
 	"store/paging":    {floor: seams},
 	"store/driver":    {floor: seams, also: []string{"store"}},
+	"store/observed":  {floor: seams, also: []string{"store"}},
 	"store/memstore":  {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"}},
 	"store/boltstore": {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"}},
 	"store/pgstore": {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"},
-		guests: []string{"access", "audit", "parameter", "parameter/parametertest", "seal", "seal/localkeys"}},
+		guests: []string{".", "access", "agent", "action", "action/*", "audit", "blob/*", "command", "lease", "library", "node", "parameter", "parameter/parametertest", "seal", "seal/localkeys", "transport/*"}},
 	"store/pgstore/pgtest": {floor: seams, role: suite, also: []string{"store/pgstore"}},
 	"store/storetest":      {floor: seams, role: suite, also: []string{"store", "store/driver", "store/memstore"}},
 
 	"transport":               {floor: seams},
 	"transport/memtransport":  {floor: seams, role: driver, also: []string{"transport"}},
 	"transport/httptransport": {floor: seams, role: driver, also: []string{"transport"}},
-	"transport/natstransport": {floor: seams, role: driver, also: []string{"transport"}},
-	"transport/transporttest": {floor: seams, role: suite, also: []string{"transport", "transport/memtransport"}},
+	"transport/natstransport": {floor: seams, role: driver, also: []string{"transport"}, tests: []string{"transport/natstransport/broker"},
+		guests: []string{".", "access", "action", "action/*", "agent", "blob/*", "command", "fleettest", "node", "seal/localkeys", "store/*"}},
+	"transport/natstransport/broker": {floor: seams, role: driver, also: []string{"transport/natstransport"}},
+	"transport/transporttest":        {floor: seams, role: suite, also: []string{"transport", "transport/memtransport"}},
 
 	"seal":           {floor: seams},
 	"seal/localkeys": {floor: seams, role: driver, also: []string{"seal"}},
 	"seal/tinkkms":   {floor: seams, role: driver, also: []string{"seal"}},
 	"seal/sealtest":  {floor: seams, role: suite, also: []string{"seal"}},
 
-	"blob":          {floor: seams},
-	"blob/dirblob":  {floor: seams, role: driver, also: []string{"blob"}},
-	"blob/memblob":  {floor: seams, role: driver, also: []string{"blob"}},
-	"blob/blobtest": {floor: seams, role: suite, also: []string{"blob", "blob/memblob"}},
+	"blob":           {floor: seams},
+	"blob/dirblob":   {floor: seams, role: driver, also: []string{"blob"}},
+	"blob/memblob":   {floor: seams, role: driver, also: []string{"blob"}},
+	"blob/storeblob": {floor: seams, role: driver, also: []string{"blob", "store", "store/key", "store/record"}},
+	"blob/blobtest":  {floor: seams, role: suite, also: []string{"blob", "blob/memblob"}},
 
 	"access":     {floor: seams},
 	"access/iam": {floor: seams, also: []string{"access"}},
@@ -152,7 +158,10 @@ var table = map[string]row{
 	"aws/kms":         {floor: seams, role: driver, also: []string{"seal"}},
 	"aws/*":           {floor: faces, also: []string{".", "ssmops", "aws"}, tests: []string{"fleettest"}},
 
+	"telemetry/*": {floor: faces, also: []string{"."}, tests: []string{"fleettest"}},
+
 	"examples/*": {floor: hosts},
+	"tools/*":    {floor: hosts},
 }
 
 // edge is one import: who imports whom, and where.
