@@ -418,8 +418,8 @@ func (f *Fleet) Health(ctx context.Context) (h Health, err error) {
 		h.Restored = restored.At
 	}
 	if len(h.Strays) > 0 {
-		h.Checks = append(h.Checks, HealthCheck{Name: "lost", Text: fmt.Sprintf("%d commands that nodes know and this store does not, the first %s", len(h.Strays), fault.Clean(h.Strays[0].Command)),
-			Do: "what was accepted after the backup that was restored: look on the nodes, send again what is still wanted"})
+		h.Checks = append(h.Checks, HealthCheck{Name: "lost", Text: fmt.Sprintf("%s: 1 of %d that only nodes know", fault.Clean(h.Strays[0].Command), len(h.Strays)),
+			Do: "commands accepted after the restored backup; doctor -o json has all, with their nodes; send again what is still wanted"})
 	}
 	return h, nil
 }

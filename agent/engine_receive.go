@@ -52,8 +52,34 @@ func (e *Engine) receive(now time.Time, env *message.Envelope) {
 // learn remembers a higher epoch of the control plane.
 func (e *Engine) learn(epoch uint64) {
 	if epoch > e.epoch {
+		if epoch-e.epoch > restoredJump {
+			e.tellAll()
+		}
 		e.epoch = epoch
 		e.out.remember = append(e.out.remember, Remember{epoch})
+	}
+}
+
+// restoredJump is by how much an epoch rises at least when a control plane was restored from a backup; a rotation of its keys raises it by one.
+const restoredJump = 1 << 10
+
+// tellAll makes every end that the control plane has confirmed be reported once more: a control plane that was restored from a backup has lost what came after it. Nothing starts by this.
+func (e *Engine) tellAll() {
+	refs := make([]message.Ref, 0, len(e.stones))
+	for ref := range e.stones {
+		refs = append(refs, ref)
+	}
+	sortRefs(refs)
+	for _, ref := range refs {
+		c := e.stones[ref]
+		delete(e.stones, ref)
+		e.add(c)
+	}
+	for _, c := range e.commands {
+		c.acked, c.reportAt, c.backoff = 0, time.Time{}, 0
+		if c.Final {
+			c.Final, c.dirty = false, true
+		}
 	}
 }
 
