@@ -68,18 +68,18 @@ var flipped = []string{
 }
 
 // fullPast is a fleet's directory in which every service has left something, closed.
-func fullPast(t *testing.T) past {
-	p := makePast(t)
+func fullPast(t *testing.T) (p past, execution string) {
+	p = makePast(t)
 	f, err := fleetwright.Open(t.Context(), p.dir, nil)
 	require.NoError(t, err)
 	defer f.Close() //nolint:errcheck // the test goes on without it
 	addRunbook(t, f, "five-steps", strings.ReplaceAll(fiveStepsText, "\t", " "))
-	runToEnd(t, f, automation.Request{DocumentName: "five-steps"})
+	execution = runToEnd(t, f, automation.Request{DocumentName: "five-steps"}).ID
 	_, err = f.RotateControllerKeys(t.Context(), access.DefaultTenant, 0)
 	require.NoError(t, err)
 	require.NoError(t, f.Audit.Flush(t.Context()))
 	require.NoError(t, f.Audit.Checkpoint(t.Context()))
-	return p
+	return p, execution
 }
 
 const fiveStepsText = `
@@ -91,7 +91,7 @@ mainSteps:
 `
 
 // observe reads what callers can see, each by itself: its JSON, or the code of its error.
-func observe(ctx context.Context, f *fleetwright.Fleet, p past) map[string]string {
+func observe(ctx context.Context, f *fleetwright.Fleet, p past, execution string) map[string]string {
 	out := map[string]string{}
 	see := func(what string, v any, err error) {
 		if err != nil {
@@ -127,10 +127,8 @@ func observe(ctx context.Context, f *fleetwright.Fleet, p past) map[string]strin
 	see("history", len(h.Parameters), err)
 	x, _, err := f.Automations.List(ctx, automation.Filter{}, 10, "")
 	see("automations", x, err)
-	for _, s := range x {
-		e, _, err := f.Automations.Get(ctx, s.ID)
-		see("automation", e, err)
-	}
+	e, _, err := f.Automations.Get(ctx, execution)
+	see("automation", e, err)
 	n, err := f.Nodes.Nodes(ctx, access.DefaultTenant, []string{p.node})
 	see("node", len(n), err)
 	a, _, err := f.Audit.List(ctx, audit.Filter{Action: "ssm:SendCommand"}, nil)
@@ -140,7 +138,7 @@ func observe(ctx context.Context, f *fleetwright.Fleet, p past) map[string]strin
 
 // F6, G15, R-26: one flipped bit, or a value cut short, in a record of each type that a full scenario leaves. It is noticed and named, nothing wrong is served, and the other records stay.
 func TestAFlippedRecordIsNamed(t *testing.T) {
-	p := fullPast(t)
+	p, execution := fullPast(t)
 	s, err := boltstore.Open(t.Context(), filepath.Join(p.dir, "store.db"), nil)
 	require.NoError(t, err)
 	keys, err := localkeys.Open(filepath.Join(p.dir, "keys.json"), nil)
@@ -215,7 +213,7 @@ func TestAFlippedRecordIsNamed(t *testing.T) {
 			return map[string]string{"open": "error " + string(fault.CodeOf(err))}
 		}
 		defer f.Close() //nolint:errcheck // it was only read
-		out := observe(t.Context(), f, p)
+		out := observe(t.Context(), f, p, execution)
 		rep, err := f.Fsck(t.Context(), nil)
 		require.NoError(t, err)
 		for _, pr := range rep.Problems {
