@@ -2,7 +2,6 @@ package agent
 
 import (
 	"crypto"
-	"encoding/json"
 	"errors"
 	"io"
 	"sync"
@@ -143,7 +142,7 @@ func (k *keyring) save(own, next *message.Identity, serial uint64, controller, b
 	if len(before.SignKey) > 0 {
 		st.Before = &before
 	}
-	b, err := json.Marshal(&st)
+	b, err := st.encode()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,6 +120,29 @@ type nodeState struct {
 	Serial uint64        `json:"serial,omitempty"` // of the seed; 0 is 1
 	Next   []byte        `json:"next,omitempty"`   // seed of the keys that the control plane was asked to take, and may have taken
 	Before *message.Peer `json:"before,omitempty"` // the control plane's keys before the pinned ones
+
+	Sum string `json:"sum,omitempty"` // CRC-32C, in hex, of the JSON without it; files of older releases have none
+}
+
+// encode returns the file's content. It holds seeds.
+func (s nodeState) encode() ([]byte, error) {
+	sum, err := s.sum()
+	if err != nil {
+		return nil, err
+	}
+	s.Sum = sum
+	return json.Marshal(&s)
+}
+
+// sum returns what Sum must be.
+func (s nodeState) sum() (string, error) {
+	s.Sum = ""
+	b, err := json.Marshal(&s)
+	if err != nil {
+		return "", err
+	}
+	defer clear(b)
+	return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)), nil
 }
 
 type pendingState struct {
@@ -164,6 +188,9 @@ func ringOf(b []byte, dir string) (*keyring, error) {
 	var st nodeState
 	if err := json.Unmarshal(b, &st); err != nil || st.Version != 1 {
 		return nil, fault.New(op, fault.DataCorrupt, "%s in %s is not what an agent writes: restore it, or remove it and register anew", nodeFile, dir)
+	}
+	if sum, err := st.sum(); st.Sum != "" && (err != nil || sum != st.Sum) {
+		return nil, fault.New(op, fault.DataCorrupt, "%s in %s is damaged, its checksum does not match: restore it, or remove it and register anew", nodeFile, dir)
 	}
 	id, err := message.IdentityFromSeed(st.Tenant, st.Node, secret.New(st.Seed))
 	clear(st.Seed)
@@ -242,7 +269,7 @@ func Register(ctx context.Context, reg Registrar, dir, activationID string, code
 	case len(want.SignKey) > 0 && (string(want.SignKey) != string(res.SignKey) || string(want.SealKey) != string(res.SealKey)):
 		return nil, fault.New(op, fault.AccessDenied, "the control plane that answered has other keys than the one expected: somebody may stand between")
 	}
-	b, err := json.Marshal(&st)
+	b, err := st.encode()
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}
