@@ -33,11 +33,11 @@ type parts struct {
 }
 
 // openParts opens the directory, making what is missing.
-func openParts(ctx context.Context, dir string, passphrase secret.Value, log *slog.Logger) (p *parts, err error) {
+func openParts(ctx context.Context, dir string, passphrase secret.Value, log *slog.Logger) (_ *parts, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.New("fleetwright.Open", fault.ServiceUnavailable, "the directory cannot be made: %w", err)
 	}
-	p = &parts{}
+	p := &parts{}
 	defer func() {
 		if err != nil {
 			p.close() //nolint:errcheck // the first error is told
