@@ -120,7 +120,7 @@ func (c counting) Run(_ context.Context, call *action.Call) action.Result {
 // A real fleet, and a broker that is killed with SIGKILL, its disk wiped, or stopped and let go on, again and again: each command ends in success on each node, and nothing was started twice.
 func TestABrokerThatDies(t *testing.T) {
 	t.Parallel()
-	kills := testenv.Count(t, "FLEETWRIGHT_KILLS", 6)
+	kills := testenv.Count(t, "FLEETWRIGHT_KILLS", 3)
 	if testing.Short() {
 		kills = min(kills, 2)
 	} else if testenv.Long() && os.Getenv("FLEETWRIGHT_KILLS") == "" {
