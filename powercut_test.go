@@ -393,7 +393,7 @@ func afterPower(ctx context.Context, dir string, acked, marks []string) (problem
 // cuts returns how many times the power is cut.
 func cuts(t *testing.T) int {
 	if testenv.Long() {
-		return testenv.Count(t, "FLEETWRIGHT_CUTS", 300)
+		return testenv.Count(t, "FLEETWRIGHT_CUTS", 100)
 	}
 	if testing.Short() {
 		t.Skip("SKIPPED: power is cut in full runs only")
@@ -436,6 +436,7 @@ func TestPowerCut(t *testing.T) {
 			time.Sleep(time.Duration(rng.IntN(120_000)) * time.Microsecond) // the instant of the cut
 			var marks []byte
 			cut := disk.Cut(w, func() { marks, _ = os.ReadFile(file) })
+			wake := w.Rest()
 			cut.Inspect(func(dir string) {
 				marked := strings.Fields(string(marks[:bytes.LastIndexByte(marks, '\n')+1]))
 				if problems := afterPower(t.Context(), filepath.Join(dir, name), cut.Acked, marked); len(problems) > 0 {
@@ -444,6 +445,7 @@ func TestPowerCut(t *testing.T) {
 				}
 				acked += len(cut.Acked)
 			})
+			wake()
 		}
 		w.Kill()
 		testenv.Figure(t, "power cuts of a control plane with an agent on "+kind, share, failures)

@@ -320,6 +320,14 @@ func (w *Writer) Tell(line string) {
 // Pid returns the process's id.
 func (w *Writer) Pid() int { return w.cmd.Process.Pid }
 
+// Rest stops the process until the returned function is called, so that it does not outrun what is looked at.
+func (w *Writer) Rest() (wake func()) {
+	w.cmd.Process.Signal(syscall.SIGSTOP) //nolint:errcheck // gone is fine
+	return func() {
+		w.cmd.Process.Signal(syscall.SIGCONT) //nolint:errcheck // likewise
+	}
+}
+
 // Kill ends the process.
 func (w *Writer) Kill() {
 	w.cmd.Process.Kill() //nolint:errcheck // gone is fine

@@ -138,6 +138,7 @@ func TestPowerCut(t *testing.T) {
 			}
 			time.Sleep(time.Duration(rng.IntN(15_000)) * time.Microsecond) // the instant of the cut
 			cut := disk.Cut(w)
+			wake := w.Rest()
 			cut.Inspect(func(dir string) {
 				if err := powerLost(t.Context(), filepath.Join(dir, name), cut.Acked); err != nil {
 					failures++
@@ -147,6 +148,7 @@ func TestPowerCut(t *testing.T) {
 				}
 				acked += len(cut.Acked)
 			})
+			wake()
 		}
 		if w != nil {
 			w.Kill()
