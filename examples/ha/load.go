@@ -170,6 +170,16 @@ func (l *load) follow(ctx context.Context) {
 	if l.h.call(ctx, "ListCommands", ssmops.ListCommandsRequest{MaxResults: 50}, &got) != nil {
 		return
 	}
+	listed := map[string]bool{}
+	for _, c := range got.Commands {
+		listed[c.ID] = true
+	}
+	for id := range open { // one that waits for long has left the page of the newest
+		var one ssmops.ListCommandsResult
+		if !listed[id] && l.h.call(ctx, "ListCommands", ssmops.ListCommandsRequest{CommandID: id}, &one) == nil {
+			got.Commands = append(got.Commands, one.Commands...)
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range got.Commands {
