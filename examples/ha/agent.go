@@ -71,7 +71,8 @@ func agentVerb(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if o.log == "json" {
 		log = slog.New(slog.NewJSONHandler(stderr, nil))
 	}
-	client := httptransport.ClientConfig{CAFile: o.ca, Logger: log, BackoffBase: 100 * time.Millisecond, BackoffCap: o.backoff}
+	client := httptransport.ClientConfig{CAFile: o.ca, Logger: log, BackoffBase: 100 * time.Millisecond, BackoffCap: o.backoff,
+		Handshake: min(max(2*o.backoff, 2*time.Second), 15*time.Second)} // a frozen control plane takes connections and says nothing
 	enroll := agent.RegisterOver(func(ctx context.Context, body []byte) (answer []byte, err error) {
 		if len(o.servers) == 0 {
 			answer, err = natstransport.Enroll(ctx, o.nats.brokers(o.backoff), "", body)
