@@ -47,7 +47,7 @@ func failed(name string, err error, do string) HealthCheck {
 
 // checkStore reads.
 func (f *Fleet) checkStore(ctx context.Context) HealthCheck {
-	began := time.Now()
+	began := f.cfg.Now()
 	err := f.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
 		_, err := r.Get(ctx, macAt())
 		if errors.Is(err, store.ErrNotFound) {
@@ -58,7 +58,7 @@ func (f *Fleet) checkStore(ctx context.Context) HealthCheck {
 	if err != nil {
 		return failed("store", err, "look at the disk or the database; fsck when it says damaged")
 	}
-	return HealthCheck{Name: "store", OK: true, Text: fmt.Sprintf("reads in %s", time.Since(began).Round(time.Microsecond))}
+	return HealthCheck{Name: "store", OK: true, Text: fmt.Sprintf("reads in %s", f.cfg.Now().Sub(began).Round(time.Microsecond))}
 }
 
 // checkWrites asks the store whether it takes writes. A store that does not know is taken to.

@@ -17,7 +17,7 @@ func TestActionsAreATable(t *testing.T) {
 	all := access.Actions()
 	require.True(t, slices.IsSortedFunc(all, func(a, b access.Action) int { return strings.Compare(a.Name, b.Name) }), "sorted, so that a row is found")
 	form := regexp.MustCompile(`^(ssm|resource-groups|cloudtrail|fleetwright):[A-Z][A-Za-z]+$`)
-	reads := regexp.MustCompile(`:(Get|List|Describe|Lookup)`)
+	reads := regexp.MustCompile(`:(Get|List|Describe|Lookup|Backup|Doctor|Fsck)`)
 	for i, a := range all {
 		require.Regexp(t, form, a.Name)
 		require.NotEmpty(t, a.Resource, a.Name)

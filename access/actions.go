@@ -26,6 +26,9 @@ func Actions() []Action {
 	)
 	return []Action{
 		{"cloudtrail:LookupEvents", "Read the record of calls.", all, r},
+		{"fleetwright:Backup", "Copy everything of every tenant, sealed as it lies there.", all, r},
+		{"fleetwright:Doctor", "See how the control plane is: its store, its leases, its queues.", all, r},
+		{"fleetwright:Fsck", "Check every record of every tenant.", all, r},
 		{"fleetwright:RewrapParameters", "Wrap the keys of parameters anew, after a rotation.", all, w},
 		{"fleetwright:RotateControllerKeys", "Give the control plane new keys, which nodes are led to.", all, w},
 		{"resource-groups:CreateGroup", "Create a resource group with a tag query.", group, w},
