@@ -202,8 +202,7 @@ func (e *Engine) cancel(now time.Time, m *message.Cancel) {
 		e.end(now, c, message.DetailCancelled, "cancelled before it came", -1)
 	case c.terminal():
 		e.again(now, c)
-	case c.Cancel:
-		e.again(now, c)
+	case c.Cancel: // it is stopping, and reports that it has stopped: to answer each copy would be answered with a cancel again, as fast as the line is
 	default:
 		c.Cancel, c.dirty = true, true
 		c.changed(now)
