@@ -202,6 +202,9 @@ func Run(c Config) Result {
 		w.res.Events++
 		w.note(ev.label)
 		ev.do()
+		if w.res.Events == mostEvents {
+			w.violated(-1, -1, "nothing comes to rest: %d events", mostEvents)
+		}
 	}
 	w.judge()
 	w.res.Hash = w.hash
@@ -212,6 +215,9 @@ func Run(c Config) Result {
 }
 
 var dawn = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// mostEvents is far more than a play has: one with more is a storm of messages that answer each other.
+const mostEvents = 500_000
 
 // horizon is when everything must have ended, whatever happened: the longest deadline and its grace, by the slowest clock.
 const horizon = 9 * time.Hour
