@@ -1,6 +1,7 @@
 package fleetwright
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -80,7 +81,7 @@ func (f *Fleet) Backup(ctx context.Context, w io.Writer, o *BackupOptions) (m Ma
 	if err := fw.json(frameHead, m); err != nil {
 		return m, err
 	}
-	var blobs []string
+	var blobs []command.Piece
 	m.Consistent, err = store.Export(ctx, f.cfg.Store, func(k, v []byte) error {
 		if err := inspectRecord(f.cfg.Codec, k, v); err != nil {
 			m.Corrupt++
@@ -99,8 +100,8 @@ func (f *Fleet) Backup(ctx context.Context, w io.Writer, o *BackupOptions) (m Ma
 	if err := f.backupFiles(ctx, fw, o, &m); err != nil {
 		return m, err
 	}
-	for _, name := range blobs {
-		if err := f.backupBlob(ctx, fw, name, o.NoBlobs, &m); err != nil {
+	for i := range blobs {
+		if err := f.backupBlob(ctx, fw, &blobs[i], o.NoBlobs, &m); err != nil {
 			return m, err
 		}
 	}
@@ -131,7 +132,7 @@ func epochIn(c interface {
 // blobsIn returns the blobs that a record names.
 func blobsIn(c interface {
 	Open(key, framed []byte) ([]byte, error)
-}, k, v []byte) []string {
+}, k, v []byte) []command.Piece {
 	p, ok := parseKey(k)
 	if !ok || p.service != "command" || p.kind != "stream" || len(p.rest) != 3 {
 		return nil
@@ -140,8 +141,8 @@ func blobsIn(c interface {
 	if err != nil {
 		return nil
 	}
-	names, _ := command.OutputBlobs(p.tenant, p.rest[0].text, p.rest[1].text, p.rest[2].text, payload)
-	return names
+	pieces, _ := command.OutputPieces(p.tenant, p.rest[0].text, p.rest[1].text, p.rest[2].text, payload)
+	return pieces
 }
 
 // fileBinding ties a sealed file to its name.
@@ -199,7 +200,8 @@ func (f *Fleet) backupFiles(ctx context.Context, fw *frameWriter, o *BackupOptio
 }
 
 // backupBlob writes one blob, or lists it.
-func (f *Fleet) backupBlob(ctx context.Context, fw *frameWriter, name string, listOnly bool, m *Manifest) error {
+func (f *Fleet) backupBlob(ctx context.Context, fw *frameWriter, piece *command.Piece, listOnly bool, m *Manifest) error {
+	name := piece.Blob
 	list := func() error {
 		if len(m.Listed) < maxListed {
 			m.Listed = append(m.Listed, name)
@@ -211,14 +213,20 @@ func (f *Fleet) backupBlob(ctx context.Context, fw *frameWriter, name string, li
 	if listOnly {
 		return list()
 	}
-	r, err := f.cfg.Blobs.Open(ctx, name)
-	if errors.Is(err, blob.ErrNotFound) { // it has gone since, or is missing: fsck tells
+	content, err := piece.Read(ctx, f.cfg.Blobs)
+	switch {
+	case errors.Is(err, blob.ErrNotFound): // it has gone since, or is missing: fsck tells
 		return list()
-	}
-	if err != nil {
+	case fault.KindOf(err) == fault.Corrupt:
+		m.Corrupt++
+		f.cfg.Log.Error("the backup has damaged output: it was copied as it is", "blob", name, "error", err)
+		if content == nil {
+			return list()
+		}
+	case err != nil:
 		return err
 	}
-	defer r.Close()
+	r := bytes.NewReader(content)
 	if err := fw.frame(frameBlob, []byte(name)); err != nil {
 		return err
 	}

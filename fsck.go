@@ -14,6 +14,7 @@ import (
 	"github.com/fleetwright/fleetwright/access"
 	"github.com/fleetwright/fleetwright/audit"
 	"github.com/fleetwright/fleetwright/blob"
+	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
@@ -139,7 +140,7 @@ func (f *Fleet) Fsck(ctx context.Context, o *FsckOptions) (rep *FsckReport, err 
 	if err := access.Check(ctx, f.cfg.Authorizer, ActionFsck, "*", nil); err != nil {
 		return nil, err
 	}
-	c := &fsck{f: f, o: o, most: o.Most, rep: &FsckReport{At: f.cfg.Now().UTC(), Kinds: map[string]int{}}, named: map[string]bool{}, there: map[uint64]bool{}}
+	c := &fsck{f: f, o: o, most: o.Most, rep: &FsckReport{At: f.cfg.Now().UTC(), Kinds: map[string]int{}}, named: map[string]named{}, there: map[uint64]bool{}}
 	if c.most <= 0 {
 		c.most = 1000
 	}
@@ -176,9 +177,15 @@ type fsck struct {
 	o     *FsckOptions
 	most  int
 	rep   *FsckReport
-	refs  []reference     // what records promise about others, where that is not known to hold
-	there map[uint64]bool // hashes of the keys of main records that were read
-	named map[string]bool // blobs that records name
+	refs  []reference      // what records promise about others, where that is not known to hold
+	there map[uint64]bool  // hashes of the keys of main records that were read
+	named map[string]named // blobs that records name
+}
+
+// named is a blob and the key of the record that names it.
+type named struct {
+	piece command.Piece
+	by    []byte
 }
 
 // reference says that because of one record another must be there.
@@ -244,8 +251,12 @@ func (c *fsck) records(ctx context.Context) error {
 				c.refs = append(c.refs, r)
 			}
 		}
+		var by []byte
 		for _, b := range blobsIn(codec, k, v) {
-			c.named[b] = true
+			if by == nil {
+				by = bytes.Clone(k)
+			}
+			c.named[b.Blob] = named{b, by}
 		}
 		return nil
 	})
@@ -371,14 +382,12 @@ const blobGrace = time.Hour
 // blobs compares what records name with what is there.
 func (c *fsck) blobs(ctx context.Context) error {
 	c.rep.Blobs = len(c.named)
-	there := map[string]bool{}
 	var orphans []Problem
 	w, walks := c.f.cfg.Blobs.(blob.Walker)
 	if walks {
 		now := c.f.cfg.Now()
 		err := w.Walk(ctx, func(name string, _ int64, at time.Time) error {
-			if c.named[name] {
-				there[name] = true
+			if _, ok := c.named[name]; ok {
 				return nil
 			}
 			if now.Sub(at) < blobGrace || !strings.HasPrefix(name, "output/") {
@@ -391,20 +400,28 @@ func (c *fsck) blobs(ctx context.Context) error {
 			return err
 		}
 	}
-	for name := range c.named {
-		if there[name] {
-			continue
-		}
-		r, err := c.f.cfg.Blobs.Open(ctx, name)
+	for name, n := range c.named {
+		_, err := n.piece.Read(ctx, c.f.cfg.Blobs)
 		if err == nil {
-			r.Close()
 			continue
 		}
-		if !errors.Is(err, blob.ErrNotFound) {
+		if fault.KindOf(err) != fault.Corrupt {
 			return err
 		}
-		c.found(Problem{Kind: "missing", Where: "blob " + name, Meaning: "the output that a command's record names is not there",
-			Do: "the command's status and exit code are right, its full output is lost; it goes with the command when that is removed"})
+		still, serr := c.stillNamed(ctx, &n)
+		if serr != nil {
+			return serr
+		}
+		if !still { // it has become part of a longer piece, or went with its command
+			continue
+		}
+		p := Problem{Kind: "corrupt", Where: "blob " + name, Meaning: fault.MessageOf(err) + ": it is not served, what comes before it is",
+			Do: "the command's status and exit code are right; the output before this place can be read, a backup has the rest; it goes with the command when that is removed"}
+		if errors.Is(err, blob.ErrNotFound) {
+			p.Kind, p.Meaning = "missing", "the output that a command's record names is not there ("+n.piece.String()+")"
+			p.Do = "the command's status and exit code are right, its full output is lost; it goes with the command when that is removed"
+		}
+		c.found(p)
 	}
 	live, err := c.liveCommands(ctx, orphans)
 	if err != nil {
@@ -424,6 +441,23 @@ func (c *fsck) blobs(ctx context.Context) error {
 		c.found(p)
 	}
 	return nil
+}
+
+// stillNamed reads the record that names a blob again, and reports whether it names the same bytes.
+func (c *fsck) stillNamed(ctx context.Context, n *named) (bool, error) {
+	var v []byte
+	err := c.f.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
+		v, err = r.Get(ctx, n.by)
+		v = bytes.Clone(v)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(blobsIn(c.f.cfg.Codec, n.by, v), n.piece), nil
 }
 
 // outputOwner is the part of a blob's key that names tenant and command.

@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
 
 	"github.com/fleetwright/fleetwright/access"
-	"github.com/fleetwright/fleetwright/blob"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/store"
@@ -23,16 +23,17 @@ import (
 
 // stream is what is kept of one output stream of one step when it is larger than its head.
 type stream struct {
-	Pieces []int64 `json:"pieces"` // where each blob begins; each ends where the next begins
-	End    int64   `json:"end"`    // bytes kept
+	Pieces []int64 `json:"pieces"`         // where each blob begins; each ends where the next begins
+	Sums   []byte  `json:"sums,omitempty"` // of each piece its checksum, sumSize bytes; none where an older release wrote the record
+	End    int64   `json:"end"`            // bytes kept
 	Capped bool    `json:"capped,omitempty"`
 }
 
 const (
 	// maxPieces is how many pieces a stream may have, so that their list fits into a record: about 1 GiB of output.
-	maxPieces = 20_000
+	maxPieces = 12_000
 	// smallPiece is below which the last piece and the next become one, so that a step which writes a line a second for days has few pieces.
-	smallPiece = 48 << 10
+	smallPiece = message.MaxPiece
 )
 
 // outputBlob is the prefix of all blobs of a command, or of one of its nodes. Tenants and nodes are hosts' words: what may not stand in a blob's name is encoded.
@@ -82,6 +83,9 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 	var st stream
 	var room int64 // bytes that the invocation may still keep
 	look := func(ctx context.Context, r store.Reader) (err error) {
+		if err := s.refuseForeign(ctx, r, op, tenant, o.Command); err != nil {
+			return err
+		}
 		st, room, err = s.lookOutput(ctx, r, tenant, node, o)
 		return err
 	}
@@ -96,14 +100,12 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 		if len(st.Pieces) >= maxPieces {
 			data = nil
 		}
-		from, to, last := o.Offset, o.Offset+int64(len(data)), ""
-		if n := len(st.Pieces); n > 0 && st.End-st.Pieces[n-1] < smallPiece {
-			from = st.Pieces[n-1]
-			last = pieceBlob(tenant, o.Command, node, sid, from, st.End)
-		}
-		name := pieceBlob(tenant, o.Command, node, sid, from, to)
+		from, to := o.Offset, o.Offset+int64(len(data))
+		var sum [sumSize]byte
+		var last string // the piece that the new one replaces
 		if len(data) > 0 {
-			if err := s.keepPiece(ctx, name, last, data); err != nil {
+			var err error
+			if from, sum, last, err = s.keepPiece(ctx, tenant, o.Command, node, sid, &st, data); err != nil {
 				return wrap(op, err)
 			}
 		}
@@ -115,20 +117,18 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 				return nil // a copy was quicker
 			}
 			if len(data) > 0 {
-				if st.End = to; last == "" {
-					st.Pieces = append(st.Pieces, from)
-				}
+				st.keep(from, to, sum)
 			}
 			st.Capped = len(data) < len(o.Data)
 			return s.streams.Put(tx, streamsKey(tenant, o.Command).Str(node).Str(sid), st)
 		})
 		if errors.Is(err, store.ErrNotFound) { // the command was removed meanwhile
-			return wrap(op, s.cfg.Blobs.Delete(ctx, name))
+			return wrap(op, s.cfg.Blobs.Delete(ctx, pieceBlob(tenant, o.Command, node, sid, from, to)))
 		}
 		if err != nil {
 			return wrap(op, err)
 		}
-		if last != "" && len(data) > 0 && st.End == to {
+		if last != "" && st.End == to {
 			s.cfg.Blobs.Delete(ctx, last) //nolint:errcheck // it goes with the command
 		}
 	}
@@ -138,21 +138,6 @@ func (s *Service) output(ctx context.Context, tenant, node string, o *message.Ou
 	}
 	s.tell(ctx, tenant, node, message.KindAck, o.Ref, message.Ack{Ref: o.Ref, Offsets: map[string]int64{sid: end}})
 	return nil
-}
-
-// keepPiece stores a piece, behind the bytes of the last one if that is given.
-func (s *Service) keepPiece(ctx context.Context, name, last string, data []byte) error {
-	from := io.Reader(bytes.NewReader(data))
-	if last != "" {
-		r, err := s.cfg.Blobs.Open(ctx, last)
-		if err != nil {
-			return err
-		}
-		defer r.Close() //nolint:errcheck // read only
-		from = io.MultiReader(r, from)
-	}
-	_, err := s.cfg.Blobs.Put(ctx, name, from)
-	return err
 }
 
 // maxStep bounds the index of a step whose command does not say how many it has.
@@ -194,7 +179,8 @@ type OutputInfo struct {
 }
 
 // Output opens what a step wrote to stdout, or stderr, whole, in bytes as they came. It may be read while the step runs and then ends where the output ended so far. The caller
-// closes it. It needs ssm:GetCommandInvocation. Errors: InvalidCommandId, InvocationDoesNotExist, InvalidPluginName (no such step).
+// closes it. It needs ssm:GetCommandInvocation. Errors: InvalidCommandId, InvocationDoesNotExist, InvalidPluginName (no such step). Reading fails with DataCorrupt where stored bytes are
+// not those that came from the node: everything before them was read, nothing of them, and the error names their command, node, step, stream and offset.
 func (s *Service) Output(ctx context.Context, id, node, step string, stderr bool) (io.ReadCloser, OutputInfo, error) {
 	const op = "command.Output"
 	if err := s.may(ctx, op, "ssm:GetCommandInvocation", id); err != nil {
@@ -231,8 +217,16 @@ func (s *Service) Output(ctx context.Context, id, node, step string, stderr bool
 	if st.Capped {
 		info.Dropped += max(0, src.Size-st.End)
 	}
-	p := &pieces{ctx: ctx, s: s, key: streamsKey(tenant, id).Str(node).Str(message.StreamID(i, stderr)), st: st}
-	p.name = func(from, to int64) string { return pieceBlob(tenant, id, node, message.StreamID(i, stderr), from, to) }
+	if err := st.check(); err != nil {
+		return nil, OutputInfo{}, wrap(op, err)
+	}
+	sid := message.StreamID(i, stderr)
+	p := &pieces{ctx: ctx, s: s, key: streamsKey(tenant, id).Str(node).Str(sid), st: st}
+	p.at = func(st *stream, n int) Piece {
+		piece := st.piece(tenant, id, node, sid, n)
+		piece.Step = res.Steps[i].Name
+		return piece
+	}
 	return p, info, nil
 }
 
@@ -254,76 +248,67 @@ func (r *Result) step(op, name string) (int, error) {
 	return 0, fault.New(op, fault.InvalidPluginName, "the document has no step %s", fault.Clean(name))
 }
 
-// pieces reads a stream's blobs one after another.
+// pieces reads a stream's blobs one after another, and nothing of one that is damaged.
 type pieces struct {
 	ctx  context.Context
 	s    *Service
-	key  key.K // of the stream's record
-	name func(from, to int64) string
-	st   stream // what is left to open
-	cur  io.ReadCloser
+	key  key.K                         // of the stream's record
+	at   func(st *stream, i int) Piece // the pieces of the record
+	st   stream
+	next int    // of st's pieces
+	cur  []byte // what is left to read of the one before
+	err  error  // why there is nothing more
 }
 
-// open opens the next piece; nil at the end. A piece that grew since the record was read has another name: the record is read again.
-func (p *pieces) open() (io.ReadCloser, error) {
-	for again := false; len(p.st.Pieces) > 0; again = true {
-		from, to := p.st.Pieces[0], p.st.End
-		if len(p.st.Pieces) > 1 {
-			to = p.st.Pieces[1]
+// open reads the next piece; io.EOF at the end. A piece that grew since the record was read has another name: the record is read again.
+func (p *pieces) open() ([]byte, error) {
+	for again := false; p.next < len(p.st.Pieces); again = true {
+		from := p.st.Pieces[p.next]
+		piece := p.at(&p.st, p.next)
+		b, err := piece.Read(p.ctx, p.s.cfg.Blobs)
+		if err == nil {
+			p.next++
+			return b, nil
 		}
-		r, err := p.s.cfg.Blobs.Open(p.ctx, p.name(from, to))
-		switch {
-		case err == nil:
-			p.st.Pieces = p.st.Pieces[1:]
-			return r, nil
-		case again || !errors.Is(err, blob.ErrNotFound):
+		if again || fault.KindOf(err) != fault.Corrupt {
 			return nil, err
 		}
 		err = p.s.cfg.Store.View(p.ctx, func(ctx context.Context, r store.Reader) (err error) {
 			p.st, err = p.s.streams.Get(ctx, r, p.key)
 			return err
 		})
+		if err == nil {
+			err = p.st.check()
+		}
 		if err != nil {
 			return nil, err
 		}
-		at, _ := slices.BinarySearch(p.st.Pieces, from)
-		p.st.Pieces = p.st.Pieces[at:]
+		p.next, _ = slices.BinarySearch(p.st.Pieces, from)
 	}
 	return nil, io.EOF
 }
 
 // Read implements io.Reader.
 func (p *pieces) Read(b []byte) (int, error) {
-	for {
-		if p.cur == nil {
-			r, err := p.open()
+	for len(p.cur) == 0 {
+		if p.err != nil {
+			return 0, p.err
+		}
+		var err error
+		if p.cur, err = p.open(); err != nil {
+			p.err = wrap("command.Output", err)
 			if errors.Is(err, io.EOF) {
-				return 0, io.EOF
+				p.err = io.EOF
 			}
-			if err != nil {
-				return 0, wrap("command.Output", err)
-			}
-			p.cur = r
-		}
-		n, err := p.cur.Read(b)
-		if !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		err = p.cur.Close()
-		p.cur = nil
-		if n > 0 || err != nil {
-			return n, err
 		}
 	}
+	n := copy(b, p.cur)
+	p.cur = p.cur[n:]
+	return n, nil
 }
 
 // Close implements io.Closer.
 func (p *pieces) Close() error {
-	p.st = stream{}
-	if p.cur == nil {
-		return nil
-	}
-	err := p.cur.Close()
-	p.cur = nil
-	return err
+	p.cur, p.err = nil, fs.ErrClosed
+	return nil
 }
