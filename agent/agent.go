@@ -45,7 +45,7 @@ type Config struct {
 
 	MinFree int64 // bytes of disk below which nothing new starts and no more output is kept; default 32 MiB, negative: never mind
 
-	// Engine holds the engine's options. Node, Session, Platform, Capabilities, Actions, Facts, Epoch and Unsigned are filled in by New, Capabilities and Actions where they are empty.
+	// Engine holds the engine's options. Node, Session, Platform, Capabilities, Actions, Facts, Epoch, Floor and Unsigned are filled in by New, Capabilities and Actions where they are empty.
 	Engine EngineConfig
 }
 
@@ -188,6 +188,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	cfg.Session = message.NewID(nil)
 	_, pinned := a.ring.pinned()
 	cfg.Epoch = max(epoch, pinned)
+	if cfg.Floor, err = readFloor(d); err != nil {
+		return fault.New(op, fault.DataCorrupt, "%w", err)
+	}
 	cfg.Facts = a.facts()
 	l.engine = NewEngine(cfg, entries)
 	err = l.run(ctx, entries)

@@ -20,8 +20,9 @@ type EngineConfig struct {
 	Capabilities []string          // what Offer.Needs may ask for, besides the actions below
 	Actions      *document.Actions // the actions that documents may name; nil is document.Builtin
 	Facts        message.Facts
-	Epoch        uint64 // the highest epoch of the control plane that this node has seen
-	Unsigned     bool   // messages are neither signed nor sealed: offers that demand it are refused
+	Epoch        uint64    // the highest epoch of the control plane that this node has seen
+	Floor        time.Time // the latest deadline of what this node has forgotten, by the control plane's clock: see Floor
+	Unsigned     bool      // messages are neither signed nor sealed: offers that demand it are refused
 
 	Slots       int           // commands that run at once; default 5
 	Queue       int           // commands that wait for a slot, at most; default 1000
@@ -76,6 +77,7 @@ type Engine struct {
 	booted bool
 	bootID string
 	epoch  uint64
+	floor  time.Time
 	clock  clock
 
 	commands []*command // alive ones, in the order of their arrival
@@ -120,6 +122,7 @@ type effects struct {
 	kill     []Effect
 	start    []Effect
 	send     []Effect
+	floor    []Effect
 	drop     []Effect
 	reboot   bool
 }
@@ -149,7 +152,7 @@ type command struct {
 
 // NewEngine returns an engine that knows what the journal holds. Entries are taken over. Its first event must be Booted.
 func NewEngine(cfg EngineConfig, journal []Entry) *Engine {
-	e := &Engine{cfg: cfg.withDefaults(), epoch: cfg.Epoch, byRef: map[message.Ref]*command{}, stones: map[message.Ref]*command{}}
+	e := &Engine{cfg: cfg.withDefaults(), epoch: cfg.Epoch, floor: cfg.Floor, byRef: map[message.Ref]*command{}, stones: map[message.Ref]*command{}}
 	e.hello = hello{sent: map[uint64]time.Time{}, every: e.cfg.Heartbeat, facts: true}
 	journal = slices.Clone(journal)
 	slices.SortStableFunc(journal, func(a, b Entry) int {
@@ -276,6 +279,7 @@ func (e *Engine) flush() []Effect {
 	all = append(all, o.kill...)
 	all = append(all, o.start...)
 	all = append(all, o.send...)
+	all = append(all, o.floor...)
 	all = append(all, o.drop...)
 	if o.reboot {
 		all = append(all, Reboot{})

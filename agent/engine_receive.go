@@ -135,6 +135,8 @@ func (e *Engine) offer(now time.Time, o *message.Offer) {
 		r.Refused, r.Reason = message.DetailAccessDenied, "the document demands signed messages, and this node's are not"
 	case e.clock.synced && e.clock.latest(now).After(o.ExpiresAt):
 		r.Refused, r.Reason = message.DetailUndeliverable, "the command's deadline has passed"
+	case e.below(o.ExpiresAt):
+		r.Refused, r.Reason = message.DetailUndeliverable, "the control plane's clock went back behind deadlines that this node has seen pass"
 	case e.noRoom:
 		r.Refused, r.Reason = message.DetailUndeliverable, "the node's disk is full"
 	case now.Before(e.broken):
@@ -165,13 +167,14 @@ func (e *Engine) run(now time.Time, r *message.Run) {
 		e.again(now, c)
 		return
 	}
-	if !e.clock.synced || e.stopping || e.noRoom || now.Before(e.broken) || r.Command == "" || len(e.commands) >= e.cfg.Slots+e.cfg.Queue {
+	if !e.clock.synced || e.stopping || e.noRoom || now.Before(e.broken) || e.below(r.ExpiresAt) || r.Command == "" || len(e.commands) >= e.cfg.Slots+e.cfg.Queue {
 		return
 	}
 	c := &command{running: -1, dirty: true, Entry: Entry{Ref: r.Ref, Run: r, Expires: r.ExpiresAt.Round(0), Seq: 1, Detail: message.DetailInProgress, ExitCode: -1, Arrived: now.Round(0)}}
 	if c.Expires.IsZero() || c.Expires.Sub(e.clock.earliest(now)) > longestRun {
 		c.Expires = e.clock.earliest(now).Add(longestRun).Round(0)
 	}
+	c.Life = max(0, c.Expires.Sub(e.clock.earliest(now)))
 	c.reportAt = now
 	e.add(c)
 	if e.expired(now, c) {
@@ -197,7 +200,7 @@ func (e *Engine) cancel(now time.Time, m *message.Cancel) {
 	case c == nil && e.stones[m.Ref] != nil:
 		e.again(now, e.stones[m.Ref])
 	case c == nil:
-		c = &command{running: -1, Entry: Entry{Ref: m.Ref, Arrived: now.Round(0), Cancel: true, Expires: e.clock.latest(now).Add(longestRun).Round(0), ExitCode: -1}}
+		c = &command{running: -1, Entry: Entry{Ref: m.Ref, Arrived: now.Round(0), Cancel: true, Expires: e.clock.latest(now).Add(longestRun).Round(0), Life: longestRun, ExitCode: -1}}
 		e.add(c)
 		e.end(now, c, message.DetailCancelled, "cancelled before it came", -1)
 	case c.terminal():

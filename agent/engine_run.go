@@ -367,8 +367,12 @@ func (e *Engine) sweep(now time.Time) {
 	var gone []message.Ref
 	for ref, c := range e.stones {
 		switch at := c.Expires.Add(2 * e.cfg.Skew); {
-		case early.After(at):
+		case early.After(at) && !c.lives(now):
 			gone = append(gone, ref)
+		case early.After(at): // the control plane's clock says so, and this node's own does not: wait for both
+			if local := c.Arrived.Add(c.Life); e.sweepAt.IsZero() || local.Before(e.sweepAt) {
+				e.sweepAt = local
+			}
 		default:
 			if local := e.localTime(at.Add(time.Millisecond)); e.sweepAt.IsZero() || local.Before(e.sweepAt) {
 				e.sweepAt = local
@@ -376,8 +380,24 @@ func (e *Engine) sweep(now time.Time) {
 		}
 	}
 	sortRefs(gone)
+	was := e.floor
 	for _, ref := range gone {
+		if at := e.stones[ref].Expires; at.After(e.floor) {
+			e.floor = at
+		}
 		delete(e.stones, ref)
 		e.out.drop = append(e.out.drop, Forget{ref})
 	}
+	if !e.floor.Equal(was) {
+		e.out.floor = append(e.out.floor, Floor{e.floor})
+	}
+}
+
+// lives reports whether by this node's own clock the deadline has not passed: a control plane's clock that runs ahead for a while lets nothing be forgotten too soon.
+func (c *command) lives(now time.Time) bool { return now.Round(0).Before(c.Arrived.Add(c.Life)) }
+
+// below reports whether a deadline is one up to which this node has forgotten what it ran. What has it may have run already; with a clock that only goes forward
+// its time is over anyway.
+func (e *Engine) below(expires time.Time) bool {
+	return !e.floor.IsZero() && !expires.IsZero() && !expires.After(e.floor)
 }

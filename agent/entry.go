@@ -17,6 +17,8 @@ type Entry struct {
 	Arrived time.Time    `json:"arrived"` // by the node's clock
 	Expires time.Time    `json:"expires"` // by the control plane's clock: Run.ExpiresAt; of a cancel for an unknown reference, when no Run can be valid any more
 
+	Life time.Duration `json:"life,omitempty"` // how long Expires was away when it arrived; 0 in entries of a release that did not note it
+
 	Seq      uint64         `json:"seq"` // of the newest report
 	Detail   message.Detail `json:"detail"`
 	Reason   string         `json:"reason,omitempty"`

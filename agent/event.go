@@ -107,6 +107,10 @@ type Effect interface{ effect() }
 // Remember makes the control plane's epoch durable before later effects: messages of a lower one are refused from now on, also after a restart.
 type Remember struct{ Epoch uint64 }
 
+// Floor makes durable, before later effects, that nothing starts any more whose deadline is At or before: what the journal is about to forget. A host that cannot leaves the
+// Forgets of this Step undone, and their entries come back with the next start.
+type Floor struct{ At time.Time }
+
 // Journal makes the entry durable, file and directory, before later effects are carried out. If it cannot, the host drops the later effects of this Step that concern the
 // reference and tells the engine with JournalFailed. The entry must not be changed.
 type Journal struct{ Entry Entry }
@@ -159,6 +163,7 @@ type DropOutput struct{ message.Ref }
 type Reboot struct{}
 
 func (Remember) effect()   {}
+func (Floor) effect()      {}
 func (Journal) effect()    {}
 func (Forget) effect()     {}
 func (StartStep) effect()  {}

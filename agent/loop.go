@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -195,12 +197,25 @@ func (l *loop) step(ctx context.Context, ev Event) {
 		}
 		failed := map[message.Ref]*JournalFailed{}
 		var order []*JournalFailed
+		keep := false
 		for _, eff := range l.engine.Step(l.cfg.Now(), ev) {
 			if f := failed[refOf(eff)]; f != nil {
 				if _, ok := eff.(StartStep); ok {
 					f.NotStarted = true
 				}
 				continue
+			}
+			switch eff.(type) {
+			case Floor:
+				if err := l.carryOut(ctx, eff); err != nil {
+					l.log.Warn("old records of the journal stay: what they guard against could not be noted", "error", err)
+					keep = true
+				}
+				continue
+			case Forget:
+				if keep {
+					continue
+				}
 			}
 			if err := l.carryOut(ctx, eff); err != nil {
 				ref := refOf(eff)
@@ -253,6 +268,8 @@ func (l *loop) carryOut(ctx context.Context, eff Effect) error {
 		}
 	case Journal:
 		return l.told.journal(ctx, l.store, &eff.Entry)
+	case Floor:
+		return l.rememberFloor(eff.At)
 	case Forget:
 		if err := l.store.Delete(eff.Ref); err != nil {
 			l.log.Warn("a record of the journal could not be removed", "command", eff.Command, "error", err)
@@ -275,6 +292,12 @@ func (l *loop) carryOut(ctx context.Context, eff Effect) error {
 		l.reboot(ctx)
 	}
 	return nil
+}
+
+// rememberFloor makes the floor durable in the agent's directory.
+func (l *loop) rememberFloor(at time.Time) error {
+	b := strconv.AppendInt(nil, at.UnixMilli()+1, 10) // a deadline has milliseconds: rounded up, so that it stays below
+	return writeFile(l.dir, floorFile, fmt.Appendf(b, " %08x", crc32.Checksum(b, castagnoli)))
 }
 
 // drop removes a command's directory.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
@@ -107,6 +108,7 @@ const (
 	nodeFile    = "node.json"
 	pendingFile = "register.json"
 	epochFile   = "epoch"
+	floorFile   = "floor"
 )
 
 type nodeState struct {
@@ -325,6 +327,23 @@ func ask(ctx context.Context, reg Registrar, req message.RegisterRequest, pause 
 		}
 		pause = min(2*pause, time.Minute)
 	}
+}
+
+// readFloor returns the latest deadline of what the agent has forgotten; zero when it has forgotten nothing.
+func readFloor(d *dirDisk) (time.Time, error) {
+	b, err := d.Read(floorFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	number, sum, ok := strings.Cut(string(b), " ")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(number), castagnoli)) {
+		return time.Time{}, fmt.Errorf("the file %s is damaged: remove it once no message that was sent to this node can be older than its journal", floorFile)
+	}
+	return time.UnixMilli(n), nil
 }
 
 // readEpoch returns the highest epoch that the agent has remembered in its directory.

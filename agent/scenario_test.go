@@ -56,6 +56,7 @@ type story struct {
 	runs    map[string]message.Run
 	life    int
 	epoch   uint64
+	floor   time.Time
 	ids     int
 	out     strings.Builder
 }
@@ -129,7 +130,7 @@ func (s *story) line(words []string) {
 		s.cfg.Slots, s.cfg.MaxReboots = o.num("slots", s.cfg.Slots), o.num("reboots", s.cfg.MaxReboots)
 	case "boot":
 		s.life++
-		s.cfg.Session, s.cfg.Epoch = "life"+strconv.Itoa(s.life), s.epoch
+		s.cfg.Session, s.cfg.Epoch, s.cfg.Floor = "life"+strconv.Itoa(s.life), s.epoch, s.floor
 		var entries []Entry
 		for _, e := range s.journal {
 			b, err := json.Marshal(e) // what a real journal does
@@ -280,6 +281,9 @@ func (s *story) show(eff Effect) {
 		p("remember epoch %d", x.Epoch)
 	case Answered:
 		p("answered %s code=%q", x.Answer.ID, x.Answer.Code)
+	case Floor:
+		s.floor = x.At
+		p("floor %s", short(x.At.Sub(dawn)))
 	case Journal:
 		s.journal[x.Entry.Ref] = x.Entry
 		p("journal %s %s", name(x.Entry.Ref), describe(&x.Entry))

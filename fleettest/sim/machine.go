@@ -31,6 +31,7 @@ type machine struct {
 	forgot    map[message.Ref]agent.Entry  // what was deleted: that need not be durable
 	unwritten map[message.Ref]bool         // its journal failed once
 	epoch     uint64
+	floor     time.Time
 	spools    map[spoolKey]int64
 	running   []*running
 }
@@ -105,7 +106,7 @@ func (m *machine) start() {
 			}
 		}
 	}
-	m.engine = agent.NewEngine(agent.EngineConfig{Node: m.id, Session: fmt.Sprintf("%s-life%d", m.id, m.life), Capabilities: []string{"aws:runShellScript"}, Epoch: m.epoch, Unsigned: true}, entries)
+	m.engine = agent.NewEngine(agent.EngineConfig{Node: m.id, Session: fmt.Sprintf("%s-life%d", m.id, m.life), Capabilities: []string{"aws:runShellScript"}, Epoch: m.epoch, Floor: m.floor, Unsigned: true}, entries)
 	m.do(agent.Booted{BootID: fmt.Sprint("boot", m.boot), Outputs: outs})
 	m.reconnect()
 }
@@ -277,6 +278,8 @@ func (m *machine) carryOut(ef agent.Effect) {
 	switch ef := ef.(type) {
 	case agent.Remember:
 		m.epoch = ef.Epoch
+	case agent.Floor:
+		m.floor = ef.At
 	case agent.Journal:
 		if was, ok := m.journal[ef.Entry.Ref]; ok {
 			m.before[ef.Entry.Ref] = &was

@@ -29,7 +29,7 @@ var planted = []struct {
 	{plantLateWins, late, 17, 60},
 	{plantRetryInterrupted, nil, 0, 20},
 	{plantWallClockMemory, replays, 0, 60},
-	{plantNoSync, nil, 13, 20},
+	{plantNoSync, nil, 38, 20},
 }
 
 func stalls(c *Config)   { c.Stalls, c.Planes = 0.1, max(c.Planes, 3) }
@@ -38,7 +38,7 @@ func badStore(c *Config) { c.StoreFaults, c.Commands = 0.3, 3 }
 func late(c *Config)     { c.PlaneSkew, c.Replays, c.Partitions, c.Loss = time.Hour, 0, 12, 0.3 }
 func replays(c *Config) {
 	c.Replays, c.Jumps, c.NodeCrashes, c.Calm = 0.5, 60, 0.02, time.Hour
-	c.PlaneSkew, c.PlaneJumps = 0, 0
+	c.PlaneSkew, c.PlaneJumps = 0, 4
 }
 
 // TestPlants: each mistake that is planted breaks a rule within so many seeds, so that seeds without a violation say something.

@@ -30,7 +30,7 @@ type Config struct {
 	Commands     int           // sent one after another; default 2
 	Loss, Repeat float64       // of messages, 0 to 1
 	Delay        time.Duration // the longest that a message travels; what overtakes what is drawn from it
-	Replays      float64       // of messages to nodes, those of which a copy comes much later; safe while control planes' clocks agree to within message.DefaultSkew
+	Replays      float64       // of messages to nodes, those of which a copy comes much later
 	TTL          time.Duration // of a control plane's leases; default 6 s
 	Poll         time.Duration // how often a control plane looks for work; default 2 s
 	PlaneCrashes float64       // per commit
@@ -79,11 +79,6 @@ func Draw(seed uint64) Config {
 	}
 	if r.IntN(2) == 0 {
 		c.Jumps, c.PlaneJumps = r.IntN(6), r.IntN(3)
-	}
-	if c.PlaneSkew > 2*time.Minute || c.PlaneJumps > 0 {
-		// A node forgets what it ran once its control plane's clock is past the command's deadline. One whose clock goes ahead and then back by more than that makes a message that
-		// somebody kept valid again, and the node cannot know it: control planes need clocks that agree to within message.DefaultSkew wherever messages can be replayed.
-		c.Replays = 0
 	}
 	return c
 }
