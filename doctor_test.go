@@ -66,6 +66,7 @@ func TestDoctorSaysWhy(t *testing.T) {
 	c, err := f.Commands.Send(t.Context(), req)
 	require.NoError(t, err)
 	text := until(c.ID, "", "all 1 slots of MaxConcurrency are in use: 1 targets wait for a turn")
+	eventually(t, "the first node runs", func() bool { text = doctor(c.ID, "").String(); return strings.Contains(text, "runs for") })
 	onScreen(t, text, "slots 1 of 1 in use", "held by", "runs for", "owner control-plane (this one)", "until")
 	d := doctor(c.ID, "")
 	first := d.Command.Holders[0].Node
