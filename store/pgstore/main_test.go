@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 	if arg := os.Getenv(claimEnv); arg != "" {
 		claimChild(arg)
 	}
+	if arg := os.Getenv(planeEnv); arg != "" {
+		planeChild(arg)
+	}
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // most tests wait for the server, or for a limit of time
 		f.Value.Set("8") //nolint:errcheck // it is a number
