@@ -21,7 +21,7 @@ const (
 )
 
 // New returns s, telling o of every View and Update (observe.View, observe.Commit); s itself when o is nil. now is time.Now when it is nil. What s is able to beside the contract (Watch,
-// DiskFree) is reached through the functions of package store as before.
+// DiskFree, Export) is reached through the functions of package store as before.
 func New(s store.Store, o observe.Observer, now func() time.Time) store.Store {
 	if o == nil {
 		return s
@@ -29,7 +29,11 @@ func New(s store.Store, o observe.Observer, now func() time.Time) store.Store {
 	if now == nil {
 		now = time.Now
 	}
-	return &observed{s, o, now}
+	ob := &observed{s, o, now}
+	if _, ok := s.(store.Exporter); ok {
+		return &exporter{ob}
+	}
+	return ob
 }
 
 type observed struct {
@@ -39,9 +43,18 @@ type observed struct {
 }
 
 var (
-	_ store.Watcher = (*observed)(nil)
-	_ store.Disk    = (*observed)(nil)
+	_ store.Watcher  = (*observed)(nil)
+	_ store.Disk     = (*observed)(nil)
+	_ store.Exporter = (*exporter)(nil)
 )
+
+// exporter is observed over a store that exports.
+type exporter struct{ *observed }
+
+// Export is that of the inner store. It is no transaction, and nobody is told of it.
+func (s *exporter) Export(ctx context.Context, fn func(key, value []byte) error) error {
+	return s.inner.(store.Exporter).Export(ctx, fn)
+}
 
 // tell tells how a transaction ended, whose function returned inner. done is false when it did not return at all.
 func (s *observed) tell(ctx context.Context, k observe.Kind, start time.Time, inner, err error, done bool) {

@@ -144,6 +144,23 @@ func TestAbilitiesAreReached(t *testing.T) {
 	require.NoError(t, store.Err(memstore.New()))
 }
 
+// A copy of a store of one moment is one also through the wrapper, and is not claimed for a store that cannot give it.
+func TestExportIsReached(t *testing.T) {
+	inner, err := boltstore.Open(t.Context(), filepath.Join(t.TempDir(), "s.db"), nil)
+	require.NoError(t, err)
+	defer inner.Close()
+	s := observed.New(inner, nothing{}, nil)
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx store.Tx) error { return tx.Put([]byte("k"), []byte("v")) }))
+	require.Implements(t, (*store.Exporter)(nil), s)
+	var got []string
+	consistent, err := store.Export(t.Context(), s, func(k, v []byte) error { got = append(got, string(k)+"="+string(v)); return nil })
+	require.NoError(t, err)
+	require.True(t, consistent)
+	require.Equal(t, []string{"k=v"}, got)
+	_, claims := observed.New(broken{Store: memstore.New()}, nothing{}, nil).(store.Exporter)
+	require.False(t, claims)
+}
+
 // BenchmarkCommit measures what an observed commit costs beside the bare one, on the quickest store.
 func BenchmarkCommit(b *testing.B) {
 	v := make([]byte, 100)
