@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -86,6 +87,9 @@ func (a *actor) loop(ctx context.Context) {
 		began := a.s.cfg.Now()
 		switch err = a.serve(ctx); {
 		case err == nil, ctx.Err() != nil:
+			return
+		case errors.Is(err, errForeign):
+			a.s.leaveAlone(a)
 			return
 		case errors.Is(err, lease.ErrLost):
 			a.log.Info("another control plane owns the command now")
@@ -257,6 +261,9 @@ func (a *actor) load(ctx context.Context) error {
 	var docs []message.Included
 	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
 		docs = nil
+		if is, err := s.isForeign(ctx, r, tenant, id); err != nil || is {
+			return cmp.Or(err, errForeign)
+		}
 		if a.rec, err = s.commands.Get(ctx, r, commandKey(tenant, id)); err != nil {
 			return err
 		}
@@ -269,6 +276,7 @@ func (a *actor) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	st.Form = max(st.Form, stamp(s.cfg.form)) // who goes on with it writes it in the own form
 	a.chunk, a.chunkN, a.early = nil, -1, map[string]bool{}
 	next := "" // the first target that had no turn
 	if st.Turn < st.N {

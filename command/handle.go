@@ -184,6 +184,9 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 	stray := false
 	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
 		stray = false
+		if err := s.refuseForeign(ctx, r, "command.Handle", tenant, id); err != nil {
+			return err
+		}
 		if invs, err = s.invs.GetMany(ctx, r, keys); err != nil || !slices.Contains(invs, nil) {
 			return err
 		}
@@ -205,6 +208,9 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 	if len(keep) > 0 {
 		now := s.cfg.Now()
 		err := s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
+			if err := s.refuseForeign(ctx, tx, "command.Handle", tenant, id); err != nil {
+				return err
+			}
 			for _, i := range keep {
 				r := its[i].ev.Report
 				inv, err := s.invs.Get(ctx, tx, keys[i])

@@ -42,6 +42,9 @@ func (s *Service) Gauge(g *observe.Gauges) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
+	for _, sh := range s.owned {
+		g.Foreign += len(sh.foreign)
+	}
 	for k, a := range s.actors {
 		st := &a.stands
 		g.Commands++

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/crc32"
@@ -285,7 +286,7 @@ func (d *drainer) load(ctx context.Context, page []found) error {
 			continue
 		}
 		b, err := d.s.bodies(ctx, k)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, errForeign) { // its owner asks again: by then the node may be connected to who understands
 			b = &bodies{}
 		} else if err != nil {
 			return err
@@ -302,6 +303,9 @@ func (s *Service) bodies(ctx context.Context, k actorKey) (*bodies, error) {
 	var docs []message.Included
 	err := s.cfg.Store.View(ctx, func(ctx context.Context, rd store.Reader) (err error) {
 		docs = nil
+		if is, err := s.isForeign(ctx, rd, k.tenant, k.id); err != nil || is {
+			return cmp.Or(err, errForeign)
+		}
 		if r, err = s.commands.Get(ctx, rd, commandKey(k.tenant, k.id)); err != nil {
 			return err
 		}

@@ -19,10 +19,13 @@ import (
 type ownedShard struct {
 	n       uint64
 	held    lease.Held
+	meant   bool            // an older release gave it up for this one
 	ctx     context.Context // ends when the lease is lost
 	stop    context.CancelFunc
 	wg      sync.WaitGroup // of its actors
 	scanned bool           // all its commands have an actor; Run's goroutine only
+
+	foreign map[actorKey]bool // commands of a newer release; guarded by the service's mu
 }
 
 // collectEvery is how long a look at what was left waits after one that found something: what comes meanwhile is taken together.
@@ -129,7 +132,7 @@ func (s *Service) claim(ctx context.Context, wg *sync.WaitGroup) {
 		}
 	}
 	if !s.joined {
-		if err := s.cfg.Leases.Join(ctx, groupName); err != nil {
+		if err := s.cfg.Leases.JoinAs(ctx, groupName, s.cfg.form); err != nil {
 			failed(err)
 			return
 		}
@@ -140,12 +143,16 @@ func (s *Service) claim(ctx context.Context, wg *sync.WaitGroup) {
 		failed(err)
 		return
 	}
+	if sv.Newest > s.cfg.form {
+		s.yield(ctx, wg, sv.Newest)
+	}
 	share := sv.Share(Shards)
 	if have > share {
-		s.shed(ctx, wg, (have-share+1)/2)
+		s.shed(ctx, wg, (have-share+1)/2, sv.Mixed)
 	}
-	for i, name := range slices.Concat(sv.Own, sv.Free) {
-		if i >= len(sv.Own) && have >= share || ctx.Err() != nil {
+	must := len(sv.Own) + len(sv.Meant)
+	for i, name := range slices.Concat(sv.Own, sv.Meant, sv.Free) {
+		if i >= must && have >= share || ctx.Err() != nil {
 			return
 		}
 		held, err := s.cfg.Leases.Acquire(ctx, "", name)
@@ -154,13 +161,13 @@ func (s *Service) claim(ctx context.Context, wg *sync.WaitGroup) {
 			continue
 		}
 		have++
-		s.own(ctx, wg, numbers[name], held)
+		s.own(ctx, wg, numbers[name], held, slices.Contains(sv.Meant, name))
 	}
 }
 
 // own begins to own a shard.
-func (s *Service) own(ctx context.Context, wg *sync.WaitGroup, n uint64, held lease.Held) {
-	sh := &ownedShard{n: n, held: held}
+func (s *Service) own(ctx context.Context, wg *sync.WaitGroup, n uint64, held lease.Held, meant bool) {
+	sh := &ownedShard{n: n, held: held, meant: meant}
 	sh.ctx, sh.stop = context.WithCancel(ctx)
 	s.mu.Lock()
 	s.owned[n] = sh
@@ -174,8 +181,8 @@ func (s *Service) own(ctx context.Context, wg *sync.WaitGroup, n uint64, held le
 	})
 }
 
-// shed gives back as many shards, those with the fewest commands, so that another control plane takes them.
-func (s *Service) shed(ctx context.Context, wg *sync.WaitGroup, count int) {
+// shed gives back as many shards, those with the fewest commands, so that another control plane takes them; among mixed releases none that an older one could not go on with.
+func (s *Service) shed(ctx context.Context, wg *sync.WaitGroup, count int, mixed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	load := map[*ownedShard]int{}
@@ -184,33 +191,49 @@ func (s *Service) shed(ctx context.Context, wg *sync.WaitGroup, count int) {
 	}
 	var all []*ownedShard
 	for _, sh := range s.owned {
-		if sh.ctx.Err() == nil {
+		if sh.ctx.Err() == nil && !(mixed && sh.meant) {
 			all = append(all, sh)
 		}
 	}
 	slices.SortFunc(all, func(a, b *ownedShard) int { return cmp.Or(load[a]-load[b], cmp.Compare(a.n, b.n)) })
 	for _, sh := range all[:min(count, len(all))] {
-		delete(s.owned, sh.n)
-		s.leaving[sh.n] = true
-		wg.Go(func() {
-			sh.stop()
-			sh.wg.Wait()
-			for { // nobody may take what this living control plane's name stands on
-				err := sh.held.Release(ctx)
-				if err == nil || ctx.Err() != nil {
-					break
-				}
-				s.cfg.Log.Warn("a part of the commands was not given back; trying again", "shard", sh.n, "error", err)
-				select {
-				case <-ctx.Done():
-				case <-time.After(lastPause):
-				}
-			}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			delete(s.leaving, sh.n)
-		})
+		s.giveBack(ctx, wg, sh, 0)
 	}
+}
+
+// yield gives the shards with commands of a newer release to the control planes that understand them.
+func (s *Service) yield(ctx context.Context, wg *sync.WaitGroup, form int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sh := range s.owned {
+		if len(sh.foreign) > 0 && sh.ctx.Err() == nil {
+			s.giveBack(ctx, wg, sh, form)
+		}
+	}
+}
+
+// giveBack lets a shard go, for who understands the form if that is not 0. The caller holds mu.
+func (s *Service) giveBack(ctx context.Context, wg *sync.WaitGroup, sh *ownedShard, form int) {
+	delete(s.owned, sh.n)
+	s.leaving[sh.n] = true
+	wg.Go(func() {
+		sh.stop()
+		sh.wg.Wait()
+		for { // nobody may take what this living control plane's name stands on
+			err := sh.held.ReleaseFor(ctx, form)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			s.cfg.Log.Warn("a part of the commands was not given back; trying again", "shard", sh.n, "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(lastPause):
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.leaving, sh.n)
+	})
 }
 
 func leaseName(n uint64) string { return "command/" + strconv.FormatUint(n, 10) }
@@ -292,6 +315,9 @@ func (s *Service) adopt(sh *ownedShard, tenant, id string, announced bool) bool 
 	k := actorKey{tenant, id}
 	if sh.ctx.Err() != nil || s.owned[sh.n] != sh {
 		return false
+	}
+	if sh.foreign[k] {
+		return true
 	}
 	a := s.actors[k]
 	if a == nil {

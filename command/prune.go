@@ -128,6 +128,10 @@ func (s *Service) outputBytes(ctx context.Context, tenant, id string) (n int64, 
 // remove takes one ended command out of sight, if it is to go, and clears its parts away.
 func (s *Service) remove(ctx context.Context, tenant, id string, goes func(*State) bool) (gone bool, err error) {
 	err = s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
+		if is, err := s.isForeign(ctx, r, tenant, id); err != nil || is {
+			gone = false
+			return err // who understands it removes it
+		}
 		st, err := s.states.Get(ctx, r, stateKey(tenant, id))
 		gone = err == nil && st.Done() && goes(&st)
 		return err
@@ -140,6 +144,9 @@ func (s *Service) remove(ctx context.Context, tenant, id string, goes func(*Stat
 	}
 	err = s.cfg.Store.Update(ctx, func(ctx context.Context, tx store.Tx) error {
 		gone = false
+		if is, err := s.isForeign(ctx, tx, tenant, id); err != nil || is {
+			return err
+		}
 		rec, st, err := s.read(ctx, tx, "command.Prune", tenant, id)
 		if fault.CodeOf(err) == fault.InvalidCommandID {
 			return nil

@@ -109,6 +109,7 @@ type record struct {
 	Last       []string          `json:"last,omitempty"`      // id of each chunk
 	Steps      int               `json:"steps,omitempty"`     // of the document
 	Shard      uint64            `json:"shard"`
+	Form       int               `json:"form,omitempty"` // see Form
 }
 
 func (r *record) chunkSize() int {

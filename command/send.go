@@ -50,7 +50,7 @@ func (s *Service) accept(ctx context.Context, req SendRequest) (Command, error) 
 	}
 	tenant, caller := access.Tenant(ctx), access.From(ctx)
 	id := message.NewID(s.cfg.Rand)
-	r := record{ID: id, Request: p.req, Hash: p.doc.Hash(), Version: p.version, Format: p.format, Included: p.paths, SSM: p.ssm, Needs: p.doc.Needs(), Platforms: p.doc.PlatformTypes(),
+	r := record{Form: stamp(s.cfg.form), ID: id, Request: p.req, Hash: p.doc.Hash(), Version: p.version, Format: p.format, Included: p.paths, SSM: p.ssm, Needs: p.doc.Needs(), Platforms: p.doc.PlatformTypes(),
 		Principal: caller.Name, Attributes: caller.Attributes, Steps: len(p.doc.Steps), Shard: shardOf(tenant, id)}
 	r.Request.Content = nil
 	if r.Request.OutputLimit == 0 {

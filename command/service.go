@@ -81,6 +81,8 @@ type Config struct {
 	OutputLimit int64 // bytes of output that an invocation may keep when the request does not say; 0 is 64 MiB
 	Retention   Retention
 	MaxTargets  int // nodes a command may have; 0 is 250,000
+
+	form int // the release's; tests of mixed releases change it
 }
 
 // Retention says what [Service.Prune] removes: ended commands that are older, or beyond the count, or beyond the bytes. Zero fields keep everything.
@@ -95,6 +97,7 @@ type Retention struct {
 type Service struct {
 	cfg      Config
 	commands rec.Table[record]
+	forms    rec.Table[formed]
 	states   rec.Table[State]
 	chunks   rec.Table[[]string]
 	docs     rec.Table[message.Included]
@@ -156,9 +159,12 @@ func New(cfg Config) (*Service, error) {
 	if cfg.MaxTargets == 0 {
 		cfg.MaxTargets = 250_000
 	}
+	if cfg.form == 0 {
+		cfg.form = Form
+	}
 	cfg.Timing = cfg.Timing.withDefaults()
 	c := cfg.Codec
-	return &Service{cfg: cfg, commands: rec.NewTable[record](c), states: rec.NewTable[State](c), chunks: rec.NewTable[[]string](c), docs: rec.NewTable[message.Included](c),
+	return &Service{cfg: cfg, commands: rec.NewTable[record](c), forms: rec.NewTable[formed](c), states: rec.NewTable[State](c), chunks: rec.NewTable[[]string](c), docs: rec.NewTable[message.Included](c),
 		invs: rec.NewTable[Invocation](c), heads: rec.NewTable[[]head](c), streams: rec.NewTable[stream](c), tokens: rec.NewTable[token](c), marks: rec.NewTable[mark](c),
 		cancels: rec.NewTable[[]string](c), trash: rec.NewTable[trash](c), feed: feed.New(c),
 		actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, leaving: map[uint64]bool{}, heard: map[nodeKey][]*actor{}}, nil

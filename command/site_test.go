@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type site struct {
 	byID  map[string]int
 	work  time.Duration
 	end   func(node string) message.Detail // how a node's work ends; nil is Success
+	ttl   time.Duration                    // of leases; 0 is 3 s
 	carry func(message.Envelope)           // takes what nodes say on its way; nil hands it over at once
 
 	mu       sync.Mutex
@@ -86,7 +88,7 @@ type plane struct {
 // start begins a control plane whose leases last for three seconds of silence.
 func (w *site) start(name string, change func(*Config)) *plane {
 	p := &plane{gate: &gate{Store: w.store}}
-	leases := lease.New(p.gate, nil, lease.Config{Owner: name, TTL: 3 * time.Second})
+	leases := lease.New(p.gate, nil, lease.Config{Owner: name, TTL: cmp.Or(w.ttl, 3*time.Second)})
 	cfg := Config{Store: p.gate, Blobs: w.blobs, Nodes: w, Documents: w, Sender: gatedSender{w, p.gate}, Authorizer: access.AllowAll{}, Leases: leases}
 	if change != nil {
 		change(&cfg)

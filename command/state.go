@@ -55,6 +55,8 @@ type State struct {
 	DeliveryTimeout time.Duration `json:"deliveryTimeout"` // how long an invocation is offered
 	ExpiresAt       time.Time     `json:"expiresAt"`
 	EndedAt         time.Time     `json:"endedAt,omitzero"`
+
+	Form int `json:"form,omitempty"` // of the command's records, when it is not the first one
 }
 
 // NewState returns the state of a command that was just sent to n nodes. With ramp the number of unanswered offers begins at one and doubles (R13).

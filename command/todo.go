@@ -46,7 +46,7 @@ type left struct {
 // collect takes what is left for the owned shards, and reports whether there was anything.
 func (s *Service) collect(ctx context.Context) (any bool) {
 	for _, sh := range s.mine() {
-		found, err := s.look(ctx, sh.n)
+		found, err := s.look(ctx, sh)
 		any = any || len(found) > 0
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("cannot read what is left to do; trying again", "shard", sh.n, "error", err)
@@ -100,18 +100,22 @@ func (a *actor) loadCancels(ctx context.Context) error {
 }
 
 // look reads what is left of a shard.
-func (s *Service) look(ctx context.Context, shard uint64) (found []left, err error) {
-	prefix := todoKey(shard)
+func (s *Service) look(ctx context.Context, sh *ownedShard) (found []left, err error) {
+	prefix := todoKey(sh.n)
 	err = s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
 		found = found[:0]
-		rng := prefix.Range()
-		rng.Limit = todoPage
-		for it, err := range r.Scan(ctx, rng) {
+		for it, err := range r.Scan(ctx, prefix.Range()) {
 			if err != nil {
 				return err
 			}
+			if len(found) == todoPage {
+				return nil
+			}
 			k := key.Read(it.Key[len(prefix):])
 			l := left{kind: k.Str(), tenant: k.Str(), id: k.Str(), key: slices.Clone(it.Key)}
+			if s.leftAlone(sh, l.tenant, l.id) {
+				continue // for who takes the shard next
+			}
 			switch l.kind {
 			case todoCancel:
 				k.Str()

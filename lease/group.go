@@ -3,7 +3,9 @@ package lease
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +43,11 @@ func (l *Leases) Session(ctx context.Context) (string, error) {
 func (l *Leases) own() sessionRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return sessionRecord{Owner: l.cfg.Owner, Beat: 1, TTL: l.cfg.TTL, Groups: l.groups}
+	var forms []string
+	for _, g := range slices.Sorted(maps.Keys(l.forms)) {
+		forms = append(forms, g+"="+strconv.Itoa(l.forms[g]))
+	}
+	return sessionRecord{Owner: l.cfg.Owner, Beat: 1, TTL: l.cfg.TTL, Groups: l.groups, Forms: strings.Join(forms, ",")}
 }
 
 // Living reports whether a session is alive as far as is known from the last look: this process's own, or one whose record changed less than its patience ago. Whose record was
@@ -71,22 +77,34 @@ func (l *Leases) Look(ctx context.Context, r store.Reader) error {
 	return fault.Wrap("lease.Look", err)
 }
 
-// members looks at all sessions and counts the living sessions that are in a group.
-func (l *Leases) members(ctx context.Context, r store.Reader, group string) (n int, err error) {
+// members looks at all sessions and returns the forms of the living sessions that are in a group.
+func (l *Leases) members(ctx context.Context, r store.Reader, group string) (forms []int, err error) {
 	now := l.cfg.Now()
 	for e, err := range l.sessions.Scan(ctx, r, sessionsKey().Range()) {
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		id, err := sessionOf(e.Key)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if l.lives(id, e.Value, now) && slices.Contains(strings.Split(e.Value.Groups, ","), group) {
-			n++
+			forms = append(forms, e.Value.form(group))
 		}
 	}
-	return n, nil
+	return forms, nil
+}
+
+// form is the highest form of a group's work that the session understands; 1 for one that does not say.
+func (r *sessionRecord) form(group string) int {
+	for part := range strings.SplitSeq(r.Forms, ",") {
+		if g, n, ok := strings.Cut(part, "="); ok && g == group {
+			if f, err := strconv.Atoi(n); err == nil {
+				return max(1, f)
+			}
+		}
+	}
+	return 1
 }
 
 // lives notes what is seen of a session and reports whether it is alive.
@@ -108,7 +126,17 @@ func sessionOf(k []byte) (string, error) {
 	return id, r.Err()
 }
 
-// Join makes this process a member of a group of those who share the same work, and Leave takes it out; see [Leases.Survey]. A group's name has no comma.
+// JoinAs is Join of a process that understands the group's records up to the given form, 1 being the first one: where releases are mixed, [Leases.Survey] tells who can do what.
+func (l *Leases) JoinAs(ctx context.Context, group string, form int) error {
+	l.mu.Lock()
+	if delete(l.forms, group); form > 1 {
+		l.forms[group] = form
+	}
+	l.mu.Unlock()
+	return l.Join(ctx, group)
+}
+
+// Join makes this process a member of a group of those who share the same work, and Leave takes it out; see [Leases.Survey]. A group's name has no comma and no equals sign.
 func (l *Leases) Join(ctx context.Context, group string) error {
 	return fault.Wrap("lease.Join", l.regroup(ctx, func(in []string) []string {
 		if slices.Contains(in, group) {
@@ -154,7 +182,10 @@ func (l *Leases) beat(ctx context.Context, tx store.Tx, session string) error {
 // Survey is how work that is cut into leases is shared among the members of a group.
 type Survey struct {
 	Members int      // living processes of the group, this one included if it joined
-	Free    []string // names of the leases that nobody living holds, in the order asked for: Acquire would take them
+	Newest  int      // the highest form that one of them understands; at least 1
+	Mixed   bool     // they do not all understand the same
+	Meant   []string // names of the free leases that only the newer of a mixed group can do all the work of, this process among them: it should take them whatever its share is. They are not in Free
+	Free    []string // names of the leases that nobody living holds, in the order asked for: Acquire would take them. Without those that are for a newer release while one lives
 	Own     []string // names of those that stand on this process's session, perhaps without its knowing, as after a commit of which nobody knew: it must take them, or let them go
 }
 
@@ -174,12 +205,30 @@ func (l *Leases) Survey(ctx context.Context, group, tenant string, names []strin
 	for i, n := range names {
 		keys[i] = leaseKey(id{tenant, n})
 	}
+	l.mu.Lock()
+	mine := max(1, l.forms[group])
+	l.mu.Unlock()
 	var sv Survey
 	err = l.store.View(ctx, func(ctx context.Context, r store.Reader) error {
 		sv = Survey{}
-		var err error
-		if sv.Members, err = l.members(ctx, r, group); err != nil {
+		forms, err := l.members(ctx, r, group)
+		if err != nil {
 			return err
+		}
+		sv.Members, sv.Newest = len(forms), 1
+		for _, f := range forms {
+			sv.Newest = max(sv.Newest, f)
+			sv.Mixed = sv.Mixed || f != forms[0]
+		}
+		free := func(name string, form int) {
+			switch {
+			case !sv.Mixed || form <= 1:
+				sv.Free = append(sv.Free, name)
+			case form <= mine:
+				sv.Meant = append(sv.Meant, name)
+			case form > sv.Newest: // nobody can: somebody keeps it
+				sv.Free = append(sv.Free, name)
+			}
 		}
 		recs, err := l.leases.GetMany(ctx, r, keys)
 		if err != nil {
@@ -188,7 +237,7 @@ func (l *Leases) Survey(ctx context.Context, group, tenant string, names []strin
 		known := map[string]bool{"": false}
 		for i, rec := range recs {
 			if rec == nil {
-				sv.Free = append(sv.Free, names[i])
+				free(names[i], 0)
 				continue
 			}
 			if rec.Session == own {
@@ -205,7 +254,7 @@ func (l *Leases) Survey(ctx context.Context, group, tenant string, names []strin
 				known[rec.Session] = living
 			}
 			if !living {
-				sv.Free = append(sv.Free, names[i])
+				free(names[i], rec.Form)
 			}
 		}
 		return nil

@@ -96,10 +96,32 @@ func (h Held) Release(ctx context.Context) error {
 
 // ReleaseTx lets the lease go in the caller's transaction, or returns ErrLost. Call Forget after the commit.
 func (h Held) ReleaseTx(ctx context.Context, tx store.Tx) error {
+	return h.release(ctx, tx, 0)
+}
+
+// ReleaseFor is Release with a note that only who understands the form can do all the work that the lease stands for: [Leases.Survey] offers it to these first, and to
+// others only when none of them lives. The note stays with the lease.
+func (h Held) ReleaseFor(ctx context.Context, form int) error {
+	if h.st == nil {
+		return nil
+	}
+	err := h.st.l.store.Update(ctx, func(ctx context.Context, tx store.Tx) error { return h.release(ctx, tx, form) })
+	h.Forget()
+	if errors.Is(err, ErrLost) {
+		return nil
+	}
+	return fault.Wrap("lease.Release", err)
+}
+
+func (h Held) release(ctx context.Context, tx store.Tx, form int) error {
 	if err := h.Check(ctx, tx); err != nil {
 		return err
 	}
-	return h.st.l.leases.Put(tx, leaseKey(h.st.id), leaseRecord{Epoch: h.st.epoch})
+	rec, err := h.st.l.leases.Get(ctx, tx, leaseKey(h.st.id))
+	if err != nil {
+		return err
+	}
+	return h.st.l.leases.Put(tx, leaseKey(h.st.id), leaseRecord{Epoch: h.st.epoch, Form: max(rec.Form, form)})
 }
 
 // DeleteTx removes the lease with the thing it guarded, in the caller's transaction, or returns ErrLost. A later lease of that name, or of any other of the

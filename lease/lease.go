@@ -85,6 +85,7 @@ type Leases struct {
 	registered bool      // the session's record was written
 	renewed    time.Time // when the last renewal that succeeded was begun
 	groups     string    // those joined, with commas between
+	forms      map[string]int
 	held       map[id]*state
 	seen       map[string]sighting // other sessions, by id
 }
@@ -98,6 +99,7 @@ type leaseRecord struct {
 	Session string `json:"session,omitempty"` // empty: free
 	Owner   string `json:"owner,omitempty"`
 	Epoch   uint64 `json:"epoch"`
+	Form    int    `json:"form,omitempty"` // only who understands this form can do all the work that the lease stands for
 }
 
 type sessionRecord struct {
@@ -106,6 +108,7 @@ type sessionRecord struct {
 	TTL   time.Duration `json:"ttl"`
 
 	Groups string `json:"groups,omitempty"`
+	Forms  string `json:"forms,omitempty"` // of groups, the highest form that the process understands when it is not 1: "group=2,other=3"
 }
 
 // floorRecord is an epoch that every new one exceeds: of one tenant's deleted leases, or of the whole store after a restore.
@@ -139,7 +142,7 @@ func New(s store.Store, codec *record.Codec, cfg Config) *Leases {
 	}
 	return &Leases{
 		store: s, cfg: cfg, leases: record.NewTable[leaseRecord](codec), sessions: record.NewTable[sessionRecord](codec), floors: record.NewTable[floorRecord](codec),
-		held: map[id]*state{}, seen: map[string]sighting{},
+		forms: map[string]int{}, held: map[id]*state{}, seen: map[string]sighting{},
 	}
 }
 
@@ -216,7 +219,7 @@ func (l *Leases) Acquire(ctx context.Context, tenant, name string) (Held, error)
 				return err
 			}
 			taken = true
-			return l.leases.Put(tx, leaseKey(i), leaseRecord{Session: session, Owner: l.cfg.Owner, Epoch: epoch})
+			return l.leases.Put(tx, leaseKey(i), leaseRecord{Session: session, Owner: l.cfg.Owner, Epoch: epoch, Form: now.Form})
 		})
 		switch {
 		case err != nil:

@@ -17,6 +17,7 @@ type Gauges struct {
 	Oldest    time.Duration // how long the longest waiting of the outbox waits; 0 when it is empty
 	OldestIn  string        // the command that it belongs to, for a person; "" when the outbox is empty. Never a label
 	Unwritten int           // commands whose last commit failed and that try again
+	Foreign   int           // commands and automations that are owned here but were written by a newer release: they wait for a control plane of that release
 
 	AuditWaiting int           // entries of reads that are not stored yet
 	AuditLag     time.Duration // how long the oldest of them waits
