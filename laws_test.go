@@ -95,8 +95,17 @@ func laws(table map[string]row, fset *token.FileSet, file string, f *ast.File) [
 	return out
 }
 
+// whole skips what only reads the project's files where the race detector is to find races.
+func whole(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not under -short: it reads every file of the project")
+	}
+}
+
 // TestNothingAmbient reads all production code for what the process shares.
 func TestNothingAmbient(t *testing.T) {
+	whole(t)
 	fset := token.NewFileSet()
 	sources(t, func(file string) {
 		f, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
@@ -195,6 +204,7 @@ func plainCompares(fset *token.FileSet, file string, f *ast.File) (out []string)
 }
 
 func TestR15_SecretsAreComparedInConstantTime(t *testing.T) {
+	whole(t)
 	fset := token.NewFileSet()
 	sources(t, func(file string) {
 		f, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
@@ -224,6 +234,7 @@ func TestR15_SecretsAreComparedInConstantTime(t *testing.T) {
 
 // TestBenchmarksDoNotNest: testing.Benchmark within a benchmark waits for ever, and no timeout of go test ends it.
 func TestBenchmarksDoNotNest(t *testing.T) {
+	whole(t)
 	fset := token.NewFileSet()
 	sources(t, func(file string) {
 		if !strings.HasSuffix(file, "_test.go") {
@@ -293,6 +304,7 @@ func shippedSecrets(file, text string) []string {
 
 // TestNoDefaultSecrets walks every text file of the repository.
 func TestNoDefaultSecrets(t *testing.T) {
+	whole(t)
 	require.NoError(t, filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if os.IsNotExist(err) {
