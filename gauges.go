@@ -13,6 +13,7 @@ func (f *Fleet) Gauges() observe.Gauges {
 	now := f.cfg.Now()
 	g := observe.Gauges{At: now, Leases: f.Leases.Count(), DiskFree: store.DiskFree(f.cfg.Store), ReadOnly: store.Err(f.cfg.Store)}
 	f.Commands.Gauge(&g)
+	g.Foreign += f.Automations.Foreign()
 	for _, t := range f.cfg.Transports {
 		if n, ok := transport.Len(t); ok {
 			g.Connected += n

@@ -147,7 +147,7 @@ func (s *Service) keep(ctx context.Context, x *Execution, text []byte, tok, want
 		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
-		h := head{ID: x.ID, Document: x.Document, Version: x.DocumentVersion, Hash: x.DocumentHash, Mode: x.Mode, StartedBy: x.StartedBy, Parent: x.Parent, Created: x.Created, Fan: x.Fan != nil}
+		h := head{Form: stamp(s.cfg.form), ID: x.ID, Document: x.Document, Version: x.DocumentVersion, Hash: x.DocumentHash, Mode: x.Mode, StartedBy: x.StartedBy, Parent: x.Parent, Created: x.Created, Fan: x.Fan != nil}
 		h.describe(x)
 		h.shown(x)
 		var err error

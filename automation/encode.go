@@ -41,6 +41,9 @@ func Decode(b []byte) (*Execution, error) {
 	if err := d.Decode(&in); err != nil || in.X == nil {
 		return nil, fault.New(op, fault.DataCorrupt, "this is no stored execution")
 	}
+	if in.V > encodingVersion {
+		return nil, fault.New(op, fault.UnsupportedOperation, "the execution was stored in form %d, this release reads form %d: %w", in.V, encodingVersion, errNewer)
+	}
 	if in.V != encodingVersion {
 		return nil, fault.New(op, fault.DataCorrupt, "the execution was stored in form %d, this release reads form %d", in.V, encodingVersion)
 	}

@@ -152,12 +152,14 @@ func TestBadRunbooksAreRefused(t *testing.T) {
 }
 
 func TestBadStoredExecutions(t *testing.T) {
-	for _, s := range []string{"", "{}", "[]", `{"v":2,"x":{"id":"a"}}`, `{"v":1}`, `{"v":1,"x":{"id":"a","current":3}}`, `{"v":1,"x":{"id":"a","current":-2}}`,
+	for _, s := range []string{"", "{}", "[]", `{"v":0,"x":{"id":"a"}}`, `{"v":1}`, `{"v":1,"x":{"id":"a","current":3}}`, `{"v":1,"x":{"id":"a","current":-2}}`,
 		`{"v":1,"x":{"id":"a","current":-1,"loop":{"step":0}}}`, `{"v":1,"x":{"id":"a","current":-1,"steps":[{"name":"l"}],"loop":{"step":0,"iteration":4,"items":["x"]}}}`,
 		`{"v":1,"x":{"id":"a","current":-1,"fan":{"groups":[{"next":-1}]}}}`, `{"v":1,"x":{"id":"a","current":-1,"fan":{"groups":[{"next":0,"items":[{"account":"1"}]}]}}}`} {
 		_, err := automation.Decode([]byte(s))
 		require.Equal(t, fault.DataCorrupt, fault.CodeOf(err), s)
 	}
+	_, err := automation.Decode([]byte(`{"v":2,"x":{"id":"a"}}`))
+	require.Equal(t, fault.UnsupportedOperation, fault.CodeOf(err), "a newer release wrote it: it is not corrupt")
 }
 
 func TestStatuses(t *testing.T) {

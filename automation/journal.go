@@ -39,11 +39,12 @@ type head struct {
 	Group     string    `json:"group,omitempty"`  // the resource group that is the target
 	Cross     bool      `json:"cross,omitempty"`  // it has TargetLocations
 
-	Seq    uint64 `json:"seq"`    // entries of the history
-	Chain  string `json:"chain"`  // hash of the last one
-	Snap   uint64 `json:"snap"`   // the entry that the snapshot stands behind
-	Pieces int    `json:"pieces"` // of the snapshot
-	First  int    `json:"first"`  // pieces of the state before the first entry
+	Seq    uint64 `json:"seq"`            // entries of the history
+	Chain  string `json:"chain"`          // hash of the last one
+	Snap   uint64 `json:"snap"`           // the entry that the snapshot stands behind
+	Form   int    `json:"form,omitempty"` // of the records, when it is not the first one
+	Pieces int    `json:"pieces"`         // of the snapshot
+	First  int    `json:"first"`          // pieces of the state before the first entry
 }
 
 // logged is an entry of a history. The hash covers the entry and the hash before it, so that no entry can be changed, taken out or moved unseen.
@@ -186,10 +187,17 @@ func (s *Service) load(ctx context.Context, tenant, id string) (*live, error) {
 	var text, state []byte
 	var tail []Entry
 	err := s.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) error {
-		h, err := s.heads.Get(ctx, r, headKey(tenant, id))
+		f, err := s.forms.Get(ctx, r, headKey(tenant, id))
 		if errors.Is(err, store.ErrNotFound) {
 			return absent(op, id)
 		} else if err != nil {
+			return err
+		}
+		if f.Form > s.cfg.form {
+			return newer(id)
+		}
+		h, err := s.heads.Get(ctx, r, headKey(tenant, id))
+		if err != nil {
 			return err
 		}
 		l.head = h
@@ -225,8 +233,8 @@ func (s *Service) load(ctx context.Context, tenant, id string) (*live, error) {
 	if err != nil {
 		return nil, storeFault(op, err)
 	}
-	if l.rb, err = s.book(l.head.Hash, text); err != nil {
-		return nil, err
+	if l.rb, err = s.book(l.head.Hash, text); err != nil { // it was accepted by a release that could read it
+		return nil, fault.New(op, fault.UnsupportedOperation, "the document of execution %s cannot be read by this release (%s): ask a control plane of a newer one: %w", id, fault.MessageOf(err), errNewer)
 	}
 	if l.x, err = Decode(state); err != nil {
 		return nil, err
@@ -334,6 +342,7 @@ func (s *Service) prepare(l *live, j job) (*change, error) {
 	c := &change{job: j, l: l, head: l.head, entry: string(b), effects: out, ended: x.Status.Done() && !was.Done()}
 	c.head.shown(x)
 	c.head.Seq++
+	c.head.Form = max(c.head.Form, stamp(s.cfg.form))
 	c.head.Chain = chain(l.head.Chain, c.entry)
 	if x.Status.Done() || (c.head.Seq-c.head.Snap)%uint64(s.cfg.Snapshot) == 0 {
 		if c.state, err = x.Encode(); err != nil {

@@ -27,7 +27,10 @@ type owner struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	leaving atomic.Bool // the shard is to be given back
+	leaving atomic.Bool  // the shard is to be given back
+	yields  atomic.Int64 // to who understands this form
+	alone   atomic.Int64 // executions of a newer release
+	meant   bool         // an older release gave the shard up for this one
 
 	mu    sync.Mutex
 	queue []job
@@ -39,6 +42,7 @@ type owner struct {
 	pending []name                        // in the order of their arrival
 	atWork  map[name]bool
 	mail    bool          // there may be letters
+	foreign map[name]bool // left to a newer release
 	shaken  map[name]bool // whose last commit failed, or may have: what it led to was not begun
 }
 
@@ -114,7 +118,7 @@ func (s *Service) claim(ctx context.Context) {
 		}
 	}
 	if !s.joined {
-		if err := s.cfg.Leases.Join(ctx, groupName); err != nil {
+		if err := s.cfg.Leases.JoinAs(ctx, groupName, s.cfg.form); err != nil {
 			failed(err)
 			return
 		}
@@ -125,10 +129,12 @@ func (s *Service) claim(ctx context.Context) {
 		failed(err)
 		return
 	}
+	s.older.Store(sv.Newest > s.cfg.form)
 	share := sv.Share(Shards)
-	s.shed(max(0, (have-share+1)/2))
-	for i, name := range slices.Concat(sv.Own, sv.Free) {
-		if i >= len(sv.Own) && have >= share || ctx.Err() != nil {
+	s.shed(max(0, (have-share+1)/2), sv)
+	must := len(sv.Own) + len(sv.Meant)
+	for i, name := range slices.Concat(sv.Own, sv.Meant, sv.Free) {
+		if i >= must && have >= share || ctx.Err() != nil {
 			return
 		}
 		held, err := s.cfg.Leases.Acquire(ctx, "", name)
@@ -137,18 +143,25 @@ func (s *Service) claim(ctx context.Context) {
 			continue
 		}
 		have++
-		s.own(ctx, numbers[name], held)
+		s.own(ctx, numbers[name], held, slices.Contains(sv.Meant, name))
 	}
 }
 
 // shed has as many owners give their shards back as there are too many, so that another control plane takes them: each when no call is under way, whose outcome would be lost.
-func (s *Service) shed(count int) {
+// Those with executions of a newer release go to a control plane of that release if one lives; among mixed releases none is given away that an older one could not go on with.
+func (s *Service) shed(count int, sv lease.Survey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.SortedFunc(maps.Values(s.owners), func(a, b *owner) int { return cmp.Or(len(a.atWork)-len(b.atWork), cmp.Compare(a.n, b.n)) })
-	for i, o := range all {
-		o.leaving.Store(i < count)
-		if i < count {
+	for _, o := range all {
+		yields := o.alone.Load() > 0 && sv.Newest > s.cfg.form
+		leaves := yields || count > 0 && !(sv.Mixed && o.meant)
+		if yields {
+			o.yields.Store(int64(sv.Newest))
+		}
+		o.leaving.Store(leaves)
+		if leaves {
+			count--
 			o.nudge()
 		}
 	}
@@ -162,8 +175,8 @@ func (o *owner) quiet() bool {
 }
 
 // own begins to own a shard.
-func (s *Service) own(ctx context.Context, n uint64, held lease.Held) {
-	o := &owner{s: s, n: n, held: held, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}, shaken: map[name]bool{}}
+func (s *Service) own(ctx context.Context, n uint64, held lease.Held, meant bool) {
+	o := &owner{s: s, n: n, held: held, meant: meant, foreign: map[name]bool{}, wake: make(chan struct{}, 1), lives: map[name]*live{}, due: map[name]time.Time{}, calls: map[string]context.CancelFunc{}, atWork: map[name]bool{}, shaken: map[name]bool{}}
 	var own context.Context
 	own, o.stop = context.WithCancel(ctx)
 	s.mu.Lock()
@@ -180,7 +193,7 @@ func (s *Service) own(ctx context.Context, n uint64, held lease.Held) {
 		o.loop(own)
 		o.stop()
 		if o.leaving.Load() && ctx.Err() == nil {
-			held.Release(ctx) //nolint:errcheck // what stands on this session is taken again
+			held.ReleaseFor(ctx, int(o.yields.Load())) //nolint:errcheck // what stands on this session is taken again
 		}
 		s.mu.Lock()
 		if s.owners[n] == o {
@@ -331,6 +344,10 @@ func (o *owner) adoptAll(ctx context.Context) error {
 		}
 		for _, n := range page {
 			if _, err := o.adopt(ctx, n, true); err != nil {
+				if errors.Is(err, errNewer) {
+					o.leaveAlone(n)
+					continue
+				}
 				if ctx.Err() != nil || fault.KindOf(err) == fault.Unavailable {
 					return err
 				}
@@ -356,6 +373,10 @@ func (o *owner) adopt(ctx context.Context, n name, crashed bool) (*live, error) 
 	if l.x.Status.Done() {
 		return l, nil
 	}
+	open := l.rb.Outstanding(l.x)
+	if crashed && o.s.lacks(open) {
+		return nil, errNewer
+	}
 	o.lives[n] = l
 	if l.x.Status == Pending {
 		o.pending = append(o.pending, n)
@@ -366,7 +387,7 @@ func (o *owner) adopt(ctx context.Context, n name, crashed bool) (*live, error) 
 	if !crashed && !shaken {
 		return l, nil
 	}
-	for _, e := range l.rb.Outstanding(l.x) {
+	for _, e := range open {
 		if e.Kind == Invoke && o.calls[callName(e)] != nil {
 			continue // it is under way here
 		}
@@ -431,13 +452,24 @@ func (o *owner) apply(ctx context.Context, jobs []job) error {
 				seen[j.name] = true
 				continue
 			}
+			if o.foreign[j.name] {
+				continue
+			}
 			l, err := o.adopt(ctx, j.name, false)
+			if errors.Is(err, errNewer) {
+				o.leaveAlone(j.name)
+				continue
+			}
 			if err == nil && !l.x.Status.Done() {
 				if j.letter != nil && l.x.Status == Pending && j.ev == (Event{}) && len(o.pending) == 1 && o.pending[0] == j.name && o.room(j.name, l) {
 					j.ev.Begin, o.pending = true, nil // nobody waits before it
 				}
 				var c *change
-				if c, err = o.s.prepare(l, j); err == nil {
+				if c, err = o.s.prepare(l, j); err == nil && o.s.lacks(c.effects) {
+					o.leaveAlone(j.name)
+					continue
+				}
+				if err == nil {
 					seen[j.name] = true
 					batch = append(batch, c)
 					bytes += len(c.entry) + len(c.state) + 2000
@@ -531,7 +563,6 @@ func (o *owner) forget(ctx context.Context, letterAt []byte) error {
 func (o *owner) collect(ctx context.Context) error {
 	for {
 		rng := inboxKey(o.n).Range()
-		rng.Limit = 200
 		type mail struct {
 			at []byte
 			letter
@@ -543,23 +574,31 @@ func (o *owner) collect(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				page = append(page, mail{rec.Key, rec.Value})
+				if o.foreign[name{rec.Value.Tenant, rec.Value.ID}] {
+					continue // for who takes the shard next
+				}
+				if page = append(page, mail{rec.Key, rec.Value}); len(page) == 200 {
+					break
+				}
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		jobs := make([]job, len(page))
-		for i, m := range page {
+		jobs := make([]job, 0, len(page))
+		for _, m := range page {
 			ev, err := readEvent(m.Event)
 			if err != nil {
 				ev = Event{}
 			}
-			if err := o.s.fetched(ctx, m.letter, &ev); err != nil {
+			n := name{m.Tenant, m.ID}
+			if err := o.s.fetched(ctx, m.letter, &ev); errors.Is(err, errNewer) {
+				o.leaveAlone(n) // it cannot know what its child gave
+			} else if err != nil {
 				return err
 			}
-			jobs[i] = job{name{m.Tenant, m.ID}, ev, m.at}
+			jobs = append(jobs, job{n, ev, m.at})
 		}
 		if err := o.apply(ctx, jobs); err != nil {
 			return err

@@ -29,7 +29,7 @@ func (s *Service) Prune(ctx context.Context, age time.Duration) (removed int, er
 		}
 		for i := range page {
 			h := &page[i]
-			if !h.Status.Done() || h.End.After(limit) {
+			if !h.Status.Done() || h.Form > s.cfg.form || h.End.After(limit) {
 				continue
 			}
 			if err := s.remove(ctx, tenant, h); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleetwright/fleetwright/access"
@@ -98,6 +99,8 @@ type Config struct {
 	// Observe is called after every commit of an owner, by the goroutine that decides: it must not block. nil looks at nothing.
 	Observe func(Observation)
 
+	form int // the release's; tests of mixed releases change it
+
 	Concurrency int // executions that this process runs at once, those that wait for people and children apart; 0 is 100 (A21)
 	Snapshot    int // events between two snapshots of an execution; 0 is 64
 	Now         func() time.Time
@@ -110,11 +113,14 @@ type Config struct {
 type Service struct {
 	cfg    Config
 	heads  record.Table[head]
+	forms  record.Table[formed]
 	logs   record.Table[logged]
 	pieces record.Table[piece]
 	inbox  record.Table[letter]
 	tokens record.Table[token]
 	feed   *feed.Feed
+
+	older atomic.Bool // a control plane of a newer form lives
 
 	mu     sync.Mutex
 	owners map[uint64]*owner
@@ -146,11 +152,14 @@ func NewService(cfg Config) (*Service, error) {
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = 100
 	}
+	if cfg.form == 0 {
+		cfg.form = Form
+	}
 	if cfg.Snapshot <= 0 {
 		cfg.Snapshot = 64
 	}
 	c := cfg.Codec
-	return &Service{cfg: cfg, heads: record.NewTable[head](c), logs: record.NewTable[logged](c), pieces: record.NewTable[piece](c), inbox: record.NewTable[letter](c),
+	return &Service{cfg: cfg, heads: record.NewTable[head](c), forms: record.NewTable[formed](c), logs: record.NewTable[logged](c), pieces: record.NewTable[piece](c), inbox: record.NewTable[letter](c),
 		tokens: record.NewTable[token](c), feed: feed.New(c), owners: map[uint64]*owner{}, books: map[string]*Runbook{}}, nil
 }
 

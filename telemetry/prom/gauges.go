@@ -57,6 +57,7 @@ func (g Gauges) collector(o *Options) *collector {
 		value("outbox_oldest_age_seconds", "How long the longest waiting invocation of the outbox waits; 0 when it is empty.", func(g *observe.Gauges) float64 { return g.Oldest.Seconds() })
 		value("invocations_running", "Invocations of the active commands that their node was told to run.", func(g *observe.Gauges) float64 { return float64(g.Running) })
 		value("commands_unwritten", "Active commands whose last commit failed and that try again.", func(g *observe.Gauges) float64 { return float64(g.Unwritten) })
+		value("work_foreign", "Commands and automations that are owned by this control plane but were written by a newer release, for which they wait.", func(g *observe.Gauges) float64 { return float64(g.Foreign) })
 		value("audit_waiting_entries", "Audit entries of reads that are not stored yet.", func(g *observe.Gauges) float64 { return float64(g.AuditWaiting) })
 		value("audit_lag_seconds", "How long the oldest audit entry that is not stored yet waits.", func(g *observe.Gauges) float64 { return g.AuditLag.Seconds() })
 		total("audit_dropped_entries_total", "Audit entries of reads that were lost because the store took none.", func(g *observe.Gauges) uint64 { return g.AuditDropped })
