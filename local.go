@@ -1,7 +1,9 @@
 package fleetwright
 
 import (
+	"cmp"
 	"context"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/fleetwright/fleetwright/action"
@@ -51,6 +53,7 @@ type LocalOptions struct {
 	Tags    map[string]string // of the node when it is registered now
 	Actions action.Set        // empty is Actions()
 
+	Log      *slog.Logger     // the agent's; nil is the control plane's
 	Observer observe.Observer // told what the agent does; nil tells nobody. That of the control plane may be told too
 }
 
@@ -87,7 +90,7 @@ func (f *Fleet) StartAgent(ctx context.Context, name string, o *LocalOptions) (*
 		return nil, fault.Wrap(op, err)
 	}
 	conn := f.local.Node(transport.Address{Tenant: me.Tenant, Name: me.ID})
-	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: set, Rotator: enroller{f}, Log: f.cfg.Log, Now: f.cfg.Now, Observer: o.Observer})
+	a, err := agent.New(agent.Config{Node: me, Transport: conn, Actions: set, Rotator: enroller{f}, Log: cmp.Or(o.Log, f.cfg.Log), Now: f.cfg.Now, Observer: o.Observer})
 	if err != nil {
 		return nil, fault.Wrap(op, err)
 	}

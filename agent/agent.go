@@ -183,7 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fault.New(op, fault.DataCorrupt, "%w", err)
 	}
-	l.told = newTeller(&a.cfg, entries)
+	l.told = newTeller(&a.cfg, a.log, entries)
 	cfg := a.cfg.Engine
 	cfg.Session = message.NewID(nil)
 	_, pinned := a.ring.pinned()

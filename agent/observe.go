@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
+	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/observe"
 )
@@ -15,9 +17,10 @@ func (a *Agent) Gauges() observe.NodeGauges {
 		Tombstones: h.Tombstones, SpoolBytes: h.Spooled, DiskFree: free(a.cfg.Node.Dir), Epoch: h.Epoch}
 }
 
-// teller tells Config.Observer what the journal has: a step or a document has ended once that is durable. A nil teller tells nobody. It belongs to the loop, but for refused.
+// teller tells Config.Observer and the log what the journal has: a step or a document has ended once that is durable. It belongs to the loop, but for refused.
 type teller struct {
-	o            observe.Observer
+	o            observe.Observer // never nil
+	log          *slog.Logger
 	now          func() time.Time
 	tenant, node string
 	here         bool
@@ -32,11 +35,11 @@ type progress struct {
 }
 
 // newTeller returns the teller of an agent whose journal has the entries; what they have of ends was told by an earlier life, or is lost.
-func newTeller(cfg *Config, entries []Entry) *teller {
-	if cfg.Observer == nil {
-		return nil
+func newTeller(cfg *Config, log *slog.Logger, entries []Entry) *teller {
+	t := &teller{o: cfg.Observer, log: log, now: cfg.Now, tenant: cfg.Node.Tenant, node: cfg.Node.ID, known: map[message.Ref]*progress{}}
+	if t.o == nil {
+		t.o = silent{}
 	}
-	t := &teller{o: cfg.Observer, now: cfg.Now, tenant: cfg.Node.Tenant, node: cfg.Node.ID, known: map[message.Ref]*progress{}}
 	for i := range entries {
 		e := &entries[i]
 		if e.Run == nil {
@@ -51,15 +54,22 @@ func newTeller(cfg *Config, entries []Entry) *teller {
 	return t
 }
 
+// silent tells nobody.
+type silent struct{}
+
+func (silent) Observe(context.Context, observe.Event) {}
+
+// say writes a line of a command's story into the log.
+func (t *teller) say(ctx context.Context, e *Entry, text string, attrs ...slog.Attr) {
+	t.log.LogAttrs(ctx, slog.LevelInfo, text, append([]slog.Attr{slog.String("command", e.Command), slog.Int("attempt", e.Attempt)}, attrs...)...)
+}
+
 func (t *teller) event(k observe.Kind, ref message.Ref, label string, start, end time.Time) observe.Event {
 	return observe.Event{Kind: k, Label: label, Start: start, End: end, Tenant: t.tenant, Command: ref.Command, Node: t.node, Attempt: ref.Attempt}
 }
 
 // journal puts an entry into the journal and tells of it, and of what it has that is new.
 func (t *teller) journal(ctx context.Context, s Store, e *Entry) error {
-	if t == nil {
-		return s.Put(e)
-	}
 	start := t.now()
 	err := s.Put(e)
 	ev := t.event(observe.Journal, e.Ref, "", start, t.now())
@@ -80,6 +90,7 @@ func (t *teller) tell(ctx context.Context, e *Entry) {
 	default:
 		p = &progress{}
 		t.known[e.Ref] = p
+		t.say(ctx, e, "command accepted", slog.String("document", fault.Clean(e.Run.DocumentName)), slog.Int("steps", len(e.Steps)))
 	}
 	for ; p.steps < len(e.Steps) && e.Steps[p.steps].Status.Terminal(); p.steps++ {
 		if s := &e.Steps[p.steps]; !s.Started.IsZero() && !s.Ended.IsZero() {
@@ -90,6 +101,7 @@ func (t *teller) tell(ctx context.Context, e *Entry) {
 	}
 	if e.terminal() && !p.ended {
 		p.ended = true
+		t.say(ctx, e, "command ended", slog.String("details", string(e.Detail)), slog.Int("exitCode", e.ExitCode))
 		start := e.Started
 		if start.IsZero() { // it never began
 			start = e.Ended
@@ -98,6 +110,7 @@ func (t *teller) tell(ctx context.Context, e *Entry) {
 	}
 	if e.Final && !p.report {
 		p.report = true
+		t.say(ctx, e, "command reported: the control plane has the result")
 		t.o.Observe(ctx, t.event(observe.Report, e.Ref, "", e.Ended, t.now()))
 	}
 	if e.Run == nil {
@@ -107,7 +120,7 @@ func (t *teller) tell(ctx context.Context, e *Entry) {
 
 // connected tells when the connection came or went.
 func (t *teller) connected(ctx context.Context, here bool) {
-	if t == nil || t.here == here {
+	if t.here == here {
 		return
 	}
 	t.here = here
@@ -120,7 +133,5 @@ func (t *teller) connected(ctx context.Context, here bool) {
 
 // refused tells of a message that was not for this node, or not by the control plane. It may be called at any time.
 func (t *teller) refused(ctx context.Context, err error) {
-	if t != nil {
-		t.o.Observe(ctx, observe.Event{Kind: observe.Refuse, Err: err, Tenant: t.tenant, Node: t.node})
-	}
+	t.o.Observe(ctx, observe.Event{Kind: observe.Refuse, Err: err, Tenant: t.tenant, Node: t.node})
 }

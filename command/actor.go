@@ -42,6 +42,9 @@ type actor struct {
 	sent   chan struct{}           // closed when the messages of the last commit are out
 
 	dispatched bool // the first messages were told of
+	followed   followed
+
+	dispatchedBefore bool // another owner, or an earlier life, began with it
 }
 
 // attached is what events bring along: who waits for them, and what is to be removed from the store with their effect.
@@ -309,7 +312,7 @@ func (a *actor) load(ctx context.Context) error {
 	a.bodies = map[message.Kind][]byte{message.KindOffer: b.offer, message.KindRun: b.run}
 	a.engine = Restore(st, s.cfg.Timing, open, s.cfg.Now())
 	a.engine.watched = s.cfg.Observer != nil
-	a.dispatched = st.Turn > 0
+	a.dispatched, a.dispatchedBefore = st.Turn > 0, st.Turn > 0
 	nodes := make([]string, len(open))
 	for i := range open {
 		nodes[i] = open[i].Node

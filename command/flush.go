@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/crc32"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,6 +37,7 @@ type flush struct {
 	forgets []string // nodes whose invocation ended
 	sends   []Send
 	tell    []observe.Event // once it is durable
+	lines   []line          // for the log, likewise
 }
 
 // put is one record, framed.
@@ -87,6 +89,7 @@ func (a *actor) encode() (*flush, error) {
 		tell = &f.tell
 		a.tellHeard(tell)
 	}
+	debug := a.log.Enabled(context.Background(), slog.LevelDebug)
 	commit := a.engine.flush(&ch, func(inv *Invocation) {
 		buf.b = buf.b[:0]
 		buf.invocation(inv)
@@ -99,6 +102,9 @@ func (a *actor) encode() (*flush, error) {
 			if tell != nil {
 				a.tellEnd(tell, inv)
 			}
+		}
+		if debug {
+			f.lines = append(f.lines, lineOf(inv))
 		}
 		told.add(inv)
 	})
@@ -185,15 +191,12 @@ func (a *actor) commit(ctx context.Context, f *flush) error {
 
 // deliver does what follows a commit.
 func (a *actor) deliver(ctx context.Context, f *flush) {
+	a.follow(ctx, f)
 	a.s.unhearNodes(a, f.forgets)
 	a.sendAll(ctx, f.sends, f.state.ExpiresAt)
 	if a.s.cfg.Observer != nil {
 		a.stands.troubled.Store(false)
 		a.told(ctx, f)
-	}
-	if f.ended {
-		d := f.state.Detail()
-		a.log.Info("command ended", "status", d.Status(), "details", d, "targets", f.state.N, "errors", f.state.Counts.Errors())
 	}
 }
 

@@ -103,6 +103,7 @@ func (s *Service) accept(ctx context.Context, req SendRequest) (Command, error) 
 	case existing != nil:
 		return *existing, nil
 	}
+	s.accepted(ctx, tenant, &r, &st)
 	if !st.Done() {
 		s.adoptNew(tenant, id, r.Shard)
 	}
