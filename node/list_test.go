@@ -195,12 +195,21 @@ func TestSeenRefusesBadFactsAndCountsTheHeartbeat(t *testing.T) {
 	require.Equal(t, "host-token", i.ComputerName)
 }
 
+// 100,000 idle nodes cost less than a thousand record writes a second, and no look from elsewhere takes a node for lost that is not, whatever LostAfter is.
+func TestPresenceIsWrittenSeldomButInTime(t *testing.T) {
+	for lost, want := range map[time.Duration]time.Duration{0: 2 * time.Minute, time.Minute: 24 * time.Second, time.Hour: 2 * time.Minute} {
+		s, err := New(Config{Store: memstore.New(), Authorizer: access.AllowAll{}, Controller: controller, LostAfter: lost})
+		require.NoError(t, err)
+		require.Equal(t, want, s.cfg.Checkpoint, lost)
+	}
+}
+
 // Heartbeats are written in batches, not one by one, and survive a restart; facts are written when they change and only then.
 func TestPresenceIsCheckpointedInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counting{Store: memstore.New()}
 		service := func() *Service {
-			s, err := New(Config{Store: c, Authorizer: access.AllowAll{}, Controller: controller})
+			s, err := New(Config{Store: c, Authorizer: access.AllowAll{}, Controller: controller, Checkpoint: 30 * time.Second})
 			require.NoError(t, err)
 			return s
 		}

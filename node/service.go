@@ -31,7 +31,7 @@ type Config struct {
 
 	LostAfter     time.Duration // silence after which a node is ConnectionLost; 0 is 5 min, AWS's
 	InactiveAfter time.Duration // silence after which it is Inactive; 0 is 30 days
-	Checkpoint    time.Duration // how often Run writes presence; 0 is 30 s. A crash makes LastPing older by at most that
+	Checkpoint    time.Duration // how often Run writes presence; 0 is two fifths of LostAfter, 2 min at most. A crash makes LastPing older by at most that, and so does looking from another control plane
 	Now           func() time.Time
 	Rand          io.Reader    // nil is crypto/rand
 	Log           *slog.Logger // nil logs nothing
@@ -74,7 +74,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.InactiveAfter = 30 * 24 * time.Hour
 	}
 	if cfg.Checkpoint <= 0 {
-		cfg.Checkpoint = 30 * time.Second
+		cfg.Checkpoint = min(2*time.Minute, cfg.LostAfter*2/5)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

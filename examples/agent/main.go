@@ -14,6 +14,8 @@
 // It gathers inventory when a document with aws:softwareInventory says so (AWS-GatherSoftwareInventory), and remembers in its directory what it reported, so that only what
 // changed travels; it patches the machine when one says so (AWS-RunPatchBaseline), which needs root for Install. JSON files in inventory/custom below its directory (-custom-inventory) are reported as types of the owner's own.
 //
+// Where several control planes share a store, -server names them all, comma separated: the first is tried first, the next one when it fails.
+//
 // Every flag can stand in a file of lines name=value (-config FILE) or in the environment (FLEETWRIGHT_SERVER for -server); the command line goes before
 // the environment, and that before the file. SIGTERM and SIGINT stop gracefully: what runs is told to end and the control plane is told how it ended. The agent reconnects for ever.
 //
@@ -64,7 +66,8 @@ func main() {
 
 // options are the flags.
 type options struct {
-	server, ca, pin, dir, name  string
+	servers                     []string
+	ca, pin, dir, name          string
 	activation, codeFile        string
 	log, shell, runAs, region   string
 	customDir, downloads        string
@@ -80,7 +83,7 @@ func parse(args []string) (*options, error) {
 	o := &options{}
 	fs := flag.NewFlagSet("agent", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&o.server, "server", "", "`URL` of the control plane, https://HOST:PORT")
+	server := fs.String("server", "", "`URL` of the control plane, https://HOST:PORT; comma separated, where there are several: the next is tried when one fails")
 	fs.StringVar(&o.ca, "ca", "", "`file` (PEM) of the authority to trust instead of the system's; read again for each connection")
 	fs.StringVar(&o.pin, "pin", "", "SHA-256 (`hex`) of a certificate to trust instead")
 	fs.StringVar(&o.dir, "dir", "agent", "`directory` of the node's keys, journal and files; this agent's alone")
@@ -108,15 +111,19 @@ func parse(args []string) (*options, error) {
 	switch {
 	case fs.NArg() > 0:
 		return nil, fmt.Errorf("argument %q: flags only", fs.Arg(0))
-	case o.server == "":
+	case strings.Trim(*server, ", ") == "":
 		return nil, errors.New("-server is missing: say where the control plane is, as -server https://plane:8443")
 	case o.log != "text" && o.log != "json":
 		return nil, fmt.Errorf("-log %q: text or json", o.log)
 	case o.codeFile != "" && o.activation == "":
 		return nil, errors.New("-activation is missing: -code-file is the code of which activation?")
 	}
-	if !strings.HasSuffix(strings.TrimRight(o.server, "/"), "/v1/node") {
-		o.server = strings.TrimRight(o.server, "/") + "/v1/node/"
+	for u := range strings.SplitSeq(*server, ",") {
+		u = strings.TrimRight(strings.TrimSpace(u), "/")
+		if u == "" {
+			continue
+		}
+		o.servers = append(o.servers, strings.TrimSuffix(u, "/v1/node")+"/v1/node/")
 	}
 	var err error
 	if o.dir, err = filepath.Abs(o.dir); err != nil {
@@ -190,7 +197,7 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	if o.log == "json" {
 		log = slog.New(slog.NewJSONHandler(stderr, nil))
 	}
-	conn := httptransport.ClientConfig{URL: o.server, CAFile: o.ca, ForcePoll: o.poll, Logger: log}
+	conn := httptransport.ClientConfig{URL: o.servers[0], Alternates: o.servers[1:], CAFile: o.ca, ForcePoll: o.poll, Logger: log}
 	if o.pin != "" {
 		conn.Pins = []string{o.pin}
 	}
@@ -248,7 +255,7 @@ func serve(ctx context.Context, o *options, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "node %s obeys %s\n", node.ID, o.server)
+	fmt.Fprintf(stdout, "node %s obeys %s\n", node.ID, strings.Join(o.servers, ","))
 	notify("READY=1")
 	err = a.Run(ctx)
 	notify("STOPPING=1")
@@ -266,7 +273,7 @@ func register(ctx context.Context, o *options, conn httptransport.ClientConfig, 
 		return nil, err
 	}
 	defer code.Wipe()
-	log.Info("registering", "server", o.server, "activation", o.activation)
+	log.Info("registering", "server", strings.Join(o.servers, ","), "activation", o.activation)
 	ask := agent.RegisterOver(enrolment(conn, log))
 	node, err := agent.Register(ctx, ask, o.dir, o.activation, code, &agent.RegisterOptions{Facts: facts})
 	if err == nil {
@@ -275,14 +282,23 @@ func register(ctx context.Context, o *options, conn httptransport.ClientConfig, 
 	return node, err
 }
 
-// enrolment asks the control plane for an enrolment. A try that failed is logged: the agent tries again for ever, and a wrong -ca or -server would be invisible.
+// enrolment asks a control plane for an enrolment, the next one if it cannot be reached. A try that failed is logged: the agent tries again for ever, and a wrong -ca or -server would be invisible.
 func enrolment(conn httptransport.ClientConfig, log *slog.Logger) func(context.Context, []byte) ([]byte, error) {
 	return func(ctx context.Context, body []byte) ([]byte, error) {
-		answer, err := httptransport.Enroll(ctx, conn, body)
-		if err != nil {
-			log.Warn("the control plane did not take the enrolment", "error", err)
+		var answer []byte
+		var err error
+		for _, url := range append([]string{conn.URL}, conn.Alternates...) {
+			one := conn
+			one.URL, one.Alternates = url, nil
+			if answer, err = httptransport.Enroll(ctx, one, body); err == nil {
+				return answer, nil
+			}
+			log.Warn("the control plane did not take the enrolment", "server", url, "error", err)
+			if code := fault.CodeOf(err); code != fault.ServiceUnavailable && code != fault.Throttling {
+				break // another would say the same
+			}
 		}
-		return answer, err
+		return nil, err
 	}
 }
 

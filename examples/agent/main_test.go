@@ -322,6 +322,26 @@ func TestBadArguments(t *testing.T) {
 	}
 }
 
+// Where a control plane does not answer, the next that -server names is asked, for the registration too.
+func TestTheNextServerIsTried(t *testing.T) {
+	p := startPlane(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	id, code := p.activation()
+	a := start(t, []string{codeVariable + "=" + code}, "", "agent", "-server", "https://127.0.0.1:1, "+p.url, "-ca", p.ca(), "-activation", id, "-dir", filepath.Join(t.TempDir(), "node"))
+	require.Contains(t, a.line(), "obeys https://127.0.0.1:1/v1/node/,"+p.url+"/v1/node/")
+	n := p.online(1)[0]
+	require.Equal(t, "x\n", p.sh(n.ID, "echo x").StandardOutputContent)
+}
+
+func TestServers(t *testing.T) {
+	o, err := parse([]string{"-server", "https://a:1, https://b:2/,https://c:3/v1/node,"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"https://a:1/v1/node/", "https://b:2/v1/node/", "https://c:3/v1/node/"}, o.servers)
+	for _, s := range []string{"", " ", " , "} {
+		_, err := parse([]string{"-server", s})
+		require.ErrorContains(t, err, "-server is missing", "%q", s)
+	}
+}
+
 func TestNetworks(t *testing.T) {
 	for s, want := range map[string]string{"": "[]", "10.1.0.0/16": "[10.1.0.0/16]", "loopback": "[127.0.0.0/8 ::1/128]",
 		"private, 198.51.100.7/32": "[10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7 198.51.100.7/32]"} {
