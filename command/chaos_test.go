@@ -16,7 +16,7 @@ import (
 
 // Three control planes over one store that fails now and then; planes are stopped for longer than their leases last and resumed; nodes change the plane that they are connected to, and
 // some go deaf for a while. In every history: at most one start a node, MaxConcurrency never exceeded, one terminal status an invocation which sticks, at most MaxErrors +
-// MaxConcurrency failures, and every command ends by itself. FLEETWRIGHT_SEEDS plays more.
+// MaxConcurrency failures, and every command ends by itself. FLEETWRIGHT_CHAOS plays more.
 func TestPlanesInTrouble(t *testing.T) {
 	for seed := range seeds(150, 12) {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
@@ -25,9 +25,9 @@ func TestPlanesInTrouble(t *testing.T) {
 	}
 }
 
-// seeds returns how many histories are played: FLEETWRIGHT_SEEDS, or long, or with -short short.
+// seeds returns how many histories are played: FLEETWRIGHT_CHAOS, or long, or with -short short.
 func seeds(long, short int) int {
-	if n, err := strconv.Atoi(os.Getenv("FLEETWRIGHT_SEEDS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("FLEETWRIGHT_CHAOS")); err == nil {
 		return n
 	}
 	if testing.Short() {

@@ -44,7 +44,7 @@ const (
 // plane after the other is killed, stopped with SIGSTOP for three lease periods, or ended in order. Every command ends, and no node starts one twice or never.
 func TestF10_ControlPlanesThatAreKilledAndFrozen(t *testing.T) {
 	u := newUnion(t)
-	rounds := testenv.Count(t, "FLEETWRIGHT_KILLS", times(2, 40))
+	rounds := testenv.Count(t, "FLEETWRIGHT_PLANE_KILLS", times(2, 20))
 	for i := range unionPlanes {
 		u.start(i)
 	}

@@ -120,12 +120,14 @@ func (c counting) Run(_ context.Context, call *action.Call) action.Result {
 // A real fleet, and a broker that is killed with SIGKILL, its disk wiped, or stopped and let go on, again and again: each command ends in success on each node, and nothing was started twice.
 func TestABrokerThatDies(t *testing.T) {
 	t.Parallel()
-	kills := testenv.Count(t, "FLEETWRIGHT_KILLS", 3)
-	if testing.Short() {
-		kills = min(kills, 2)
-	} else if testenv.Long() && os.Getenv("FLEETWRIGHT_KILLS") == "" {
-		kills = 100
+	kills := 3
+	switch {
+	case testing.Short():
+		kills = 2
+	case testenv.Long():
+		kills = 60
 	}
+	kills = testenv.Count(t, "FLEETWRIGHT_BROKER_KILLS", kills)
 	const nodes = 6
 	keys := fleetKeys(t)
 	trust, err := json.Marshal(keys.Trust())
