@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/fleetwright/fleetwright/command"
 	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/internal/testenv"
+	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
@@ -54,32 +56,49 @@ func kindOf(t *testing.T, k []byte) string {
 
 func tenantOf(k []byte) string { return key.Read(k).Str() }
 
-// flipped are the record types whose damage is tried. A type that is found in a store and not here fails the test: it must be known that its damage is noticed.
-var flipped = []string{
-	"audit/checkpoint", "audit/entry", "audit/head",
-	"automation/execution", "automation/state", "automation/time",
-	"command/command", "command/document", "command/event", "command/head", "command/invocation", "command/state", "command/stream", "command/target", "command/time",
-	"controller/key",
-	"fleetwright/mac",
-	"lease/held",
-	"library/content", "library/document", "library/version",
-	"node/activation", "node/all", "node/node", "node/seen", "node/tag", "node/tagkey", "node/token",
-	"parameter/version", "parameter/count", "parameter/events", "parameter/head", "parameter/time",
+// rare are the kinds of records that fsck knows and that the scenario does not leave, and why that is so. A kind that is found neither here nor in the store fails the test.
+var rare = map[string]string{
+	"blob":         "output lies in files here; blob/storeblob has its own",
+	"command/todo": "it lasts from one control plane's receiving a message to the owner's commit; a record like the others, with the same codec",
 }
 
 // fullPast is a fleet's directory in which every service has left something, closed.
-func fullPast(t *testing.T) (p past, execution string) {
+func fullPast(t *testing.T) (p past, execution string, z *frozen) {
 	p = makePast(t)
-	f, err := fleetwright.Open(t.Context(), p.dir, nil)
+	o := &fleetwright.Options{}
+	o.Config.Heartbeat = 100 * time.Millisecond
+	f, err := fleetwright.Open(t.Context(), p.dir, o)
 	require.NoError(t, err)
 	defer f.Close() //nolint:errcheck // the test goes on without it
 	addRunbook(t, f, "five-steps", strings.ReplaceAll(fiveStepsText, "\t", " "))
 	execution = runToEnd(t, f, automation.Request{DocumentName: "five-steps"}).ID
+	ctx := releaseCtx(t.Context())
+	a, err := f.StartAgent(ctx, "one", nil)
+	require.NoError(t, err)
+	ghost, err := f.StartAgent(ctx, "ghost", nil)
+	require.NoError(t, err)
+	eventually(t, "the control plane knows what the nodes can do", func() bool {
+		n, err := f.Nodes.Nodes(ctx, access.DefaultTenant, []string{a.ID, ghost.ID})
+		return err == nil && len(n) == 2 && slices.Contains(n[0].Capabilities, "feature:ENV_VAR") && slices.Contains(n[1].Capabilities, "feature:ENV_VAR")
+	})
+	require.NoError(t, ghost.Stop())
+	z = &frozen{Node: a.ID, Words: map[string]string{"node": a.ID, "ghost": ghost.ID, "hash": strings.Repeat("0", 32)}}
+	z.write(ctx, t, f)
+	for as, in := range map[string]string{"waits": ghost.ID, "sleeps": a.ID} {
+		req := shell("true")
+		req.InstanceIDs = []string{in}
+		c, err := f.Commands.Send(ctx, req)
+		require.NoError(t, err)
+		z.Words[as] = c.ID
+	}
+	_, err = f.Commands.Wait(ctx, z.Words["sleeps"])
+	require.NoError(t, err)
 	_, err = f.RotateControllerKeys(t.Context(), access.DefaultTenant, 0)
 	require.NoError(t, err)
+	eventually(t, "the node obeys the new keys, and it is known", func() bool { return spaces(t, fleetwright.StoreOf(f))["controller/pin"] > 0 })
 	require.NoError(t, f.Audit.Flush(t.Context()))
 	require.NoError(t, f.Audit.Checkpoint(t.Context()))
-	return p, execution
+	return p, execution, z
 }
 
 const fiveStepsText = `
@@ -91,7 +110,8 @@ mainSteps:
 `
 
 // observe reads what callers can see, each by itself: its JSON, or the code of its error.
-func observe(ctx context.Context, f *fleetwright.Fleet, p past, execution string) map[string]string {
+func observe(t *testing.T, f *fleetwright.Fleet, p past, execution string, z *frozen) map[string]string {
+	ctx := releaseCtx(t.Context())
 	out := map[string]string{}
 	see := func(what string, v any, err error) {
 		if err != nil {
@@ -133,29 +153,37 @@ func observe(ctx context.Context, f *fleetwright.Fleet, p past, execution string
 	see("node", len(n), err)
 	a, _, err := f.Audit.List(ctx, audit.Filter{Action: "ssm:SendCommand"}, nil)
 	see("audit", a, err)
+	api := releaseAPI(f)
+	for _, q := range releaseReads {
+		if q.op != "SendCommand" {
+			b, err := api.Call(ctx, q.op, z.fill(q.in))
+			if err == nil {
+				b = clean(t, b)
+			}
+			see(q.op+q.in, json.RawMessage(b), err)
+		}
+	}
 	return out
 }
 
 // F6, G15, R-26: one flipped bit, or a value cut short, in a record of each type that a full scenario leaves. It is noticed and named, nothing wrong is served, and the other records stay.
 func TestAFlippedRecordIsNamed(t *testing.T) {
-	p, execution := fullPast(t)
+	p, execution, z := fullPast(t)
 	s, err := boltstore.Open(t.Context(), filepath.Join(p.dir, "store.db"), nil)
 	require.NoError(t, err)
 	keys, err := localkeys.Open(filepath.Join(p.dir, "keys.json"), nil)
 	require.NoError(t, err)
 	codec, err := fleetwright.RecordCodec(t.Context(), s, keys)
 	require.NoError(t, err)
-	kinds, seen := map[string][]stored{}, map[string]bool{}
+	_, err = lease.New(s, codec, lease.Config{Owner: "another control plane"}).Acquire(t.Context(), "", "another's work")
+	require.NoError(t, err)
+	kinds := map[string][]stored{}
 	require.NoError(t, s.View(t.Context(), func(ctx context.Context, r store.Reader) error {
 		for it, err := range r.Scan(ctx, store.Range{}) {
 			if err != nil {
 				return err
 			}
 			k := kindOf(t, it.Key)
-			seen[k] = true
-			if len(it.Value) < 6 {
-				continue // an entry of an index: all that it says is its key, and no frame is that short
-			}
 			kinds[k] = append(kinds[k], stored{bytes.Clone(it.Key), bytes.Clone(it.Value)})
 		}
 		return nil
@@ -166,9 +194,30 @@ func TestAFlippedRecordIsNamed(t *testing.T) {
 		names = append(names, k)
 	}
 	slices.Sort(names)
-	for k := range seen {
-		require.Contains(t, flipped, k, "records of the type %s are new here: add them to flipped when their damage is noticed", k)
+	for _, k := range fleetwright.KeySpaces() {
+		there := slices.ContainsFunc(names, func(n string) bool { return n == k || strings.HasPrefix(n, k+"/") })
+		if why := rare[k]; why != "" {
+			require.False(t, there, "records of %s are there", k)
+			t.Logf("not tried: %s: %s", k, why)
+		} else {
+			if !there {
+				t.Errorf("the scenario leaves no record of %s, and nothing says why", k)
+			}
+		}
 	}
+	for _, n := range names {
+		service, _, _ := strings.Cut(n, "/")
+		require.True(t, slices.ContainsFunc(fleetwright.KeySpaces(), func(k string) bool { return k == service || strings.HasPrefix(k, service+"/") }), "fsck does not know %s", n)
+	}
+	releases(t, func(t *testing.T, _ string, z *frozen) { // what a release had is tried too
+		for k := range z.Spaces {
+			if id, ok := strings.CutPrefix(k, "parameter/"); ok && len(id) == 17 {
+				k = "parameter/version"
+			}
+			require.Contains(t, names, k)
+		}
+	})
+	t.Logf("%d kinds of records: %s", len(names), strings.Join(names, ", "))
 	rng := rand.New(rand.NewPCG(1, 6))
 	n := 2000
 	if testenv.Long() {
@@ -178,6 +227,9 @@ func TestAFlippedRecordIsNamed(t *testing.T) {
 		c := codec
 		if kind == "fleetwright/mac" {
 			c = nil // it holds the key of the others, and is sealed
+		}
+		if bytes.Equal(v, []byte{1}) && (kind == "automation/time" || kind == "automation/active") {
+			return nil // a mark without a frame: its key says all
 		}
 		_, err := c.Open(k, v)
 		return err
@@ -213,7 +265,7 @@ func TestAFlippedRecordIsNamed(t *testing.T) {
 			return map[string]string{"open": "error " + string(fault.CodeOf(err))}
 		}
 		defer f.Close() //nolint:errcheck // it was only read
-		out := observe(t.Context(), f, p, execution)
+		out := observe(t, f, p, execution, z)
 		rep, err := f.Fsck(t.Context(), nil)
 		require.NoError(t, err)
 		for _, pr := range rep.Problems {

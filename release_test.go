@@ -119,6 +119,23 @@ func (z *frozen) fill(in string) json.RawMessage {
 	return json.RawMessage(in)
 }
 
+// write makes the state, but for what is to be in flight.
+func (z *frozen) write(ctx context.Context, t *testing.T, f *fleetwright.Fleet) {
+	t.Helper()
+	api := releaseAPI(f)
+	for _, c := range releaseWrites {
+		got, err := api.Call(ctx, c.op, z.fill(c.in))
+		require.NoError(t, err, "%s %s", c.op, c.in)
+		if c.as != "" {
+			z.Words[c.as] = field(t, got, c.field)
+		}
+	}
+	for _, id := range []string{"done", "failed"} {
+		_, err := f.Commands.Wait(ctx, z.Words[id])
+		require.NoError(t, err)
+	}
+}
+
 // releaseAPI are the operations over a fleet.
 func releaseAPI(f *fleetwright.Fleet) *ssmops.API {
 	return ssmops.New(ssmops.Services{Commands: f.Commands, Nodes: f.Nodes, Documents: f.Documents, Parameters: f.Parameters, Patches: f.Patches, Inventory: f.Inventory,
@@ -178,17 +195,7 @@ func TestWriteARelease(t *testing.T) {
 	knows(a.ID)
 	z := &frozen{Node: a.ID, Words: map[string]string{"node": a.ID, "hash": strings.Repeat("0", 32)}}
 	api := releaseAPI(f)
-	for _, c := range releaseWrites {
-		got, err := api.Call(ctx, c.op, z.fill(c.in))
-		require.NoError(t, err, "%s %s", c.op, c.in)
-		if c.as != "" {
-			z.Words[c.as] = field(t, got, c.field)
-		}
-	}
-	for _, id := range []string{"done", "failed"} {
-		_, err = f.Commands.Wait(ctx, z.Words[id])
-		require.NoError(t, err)
-	}
+	z.write(ctx, t, f)
 	require.Eventually(t, func() bool {
 		b, err := api.Call(ctx, "GetAutomationExecution", z.fill(`{"AutomationExecutionId":"{execution}"}`))
 		return err == nil && strings.Contains(string(b), `"StepStatus":"Waiting"`)
@@ -318,6 +325,14 @@ func TestF15_WhatAReleaseStoredIsReadForEver(t *testing.T) {
 		}
 		_, err := f.Audit.Verify(ctx, nil)
 		require.NoError(t, err)
+		r, _, err := f.Commands.Output(ctx, z.Words["failed"], z.Node, "", false)
+		require.NoError(t, err)
+		b, err := io.ReadAll(r)
+		require.NoError(t, err, "a release may have kept output without checksums")
+		require.Equal(t, 4000, bytes.Count(b, []byte("\n")))
+		rep, err := f.Fsck(t.Context(), nil)
+		require.NoError(t, err)
+		require.Empty(t, rep.Problems)
 		now := spaces(t, fleetwright.StoreOf(f))
 		for s := range z.Spaces {
 			if s != "lease/session" && !strings.HasPrefix(s, "todo/") {
