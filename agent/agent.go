@@ -43,7 +43,8 @@ type Config struct {
 	Store    Store            // the journal; nil is files below Node.Dir
 	Observer observe.Observer // told of steps, runs, the journal and connections as they happen; nil tells nobody
 
-	MinFree int64 // bytes of disk below which nothing new starts and no more output is kept; default 32 MiB, negative: never mind
+	SpoolLimit int64 // bytes of output that all commands on the node together may keep here until the control plane has it; more is counted and not kept. Default 1 GiB, negative: no limit
+	MinFree    int64 // bytes of disk below which nothing new starts and no more output is kept; default 32 MiB, negative: never mind
 
 	// Engine holds the engine's options. Node, Session, Platform, Capabilities, Actions, Facts, Epoch, Floor and Unsigned are filled in by New, Capabilities and Actions where they are empty.
 	Engine EngineConfig
@@ -97,6 +98,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg.BootID = BootID
 	}
 	cfg.MinFree = cmp.Or(cfg.MinFree, 32<<20)
+	cfg.SpoolLimit = cmp.Or(cfg.SpoolLimit, 1<<30)
 	e := &cfg.Engine
 	e.Node, e.Platform = cfg.Node.ID, cmp.Or(e.Platform, platform())
 	_, e.Unsigned = cfg.Node.Codec.(message.Plain)
@@ -158,7 +160,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fault.New(op, fault.ServiceUnavailable, "%w", err)
 	}
 	defer held.Close() //nolint:errcheck // it holds nothing
-	l := &loop{Agent: a, dir: d, events: make(chan Event), outgoing: make(chan Effect, 64), running: map[message.Ref]*worker{}, orphans: map[message.Ref]int{}}
+	l := &loop{Agent: a, dir: d, events: make(chan Event), outgoing: make(chan Effect, 64), running: map[message.Ref]*worker{}, orphans: map[message.Ref]int{}, spools: newBudget(a.cfg.SpoolLimit)}
 	if l.work, err = openRoot(filepath.Join(a.cfg.Node.Dir, "work")); err != nil {
 		return fault.New(op, fault.ServiceUnavailable, "the agent's directory cannot be used: %w", err)
 	}

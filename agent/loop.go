@@ -40,6 +40,7 @@ type loop struct {
 	running map[message.Ref]*worker
 	roomy   bool
 	told    *teller
+	spools  *budget
 	orphans map[message.Ref]int // leaders of the sessions of interrupted steps that still live
 
 	events   chan Event
@@ -307,7 +308,9 @@ func (l *loop) drop(ref message.Ref) {
 	}
 	if err := l.work.RemoveAll(refHash(ref)); err != nil {
 		l.log.Warn("a command's directory could not be removed", "command", ref.Command, "error", err)
+		return
 	}
+	l.spools.free(refHash(ref))
 }
 
 // room reports whether the disk has room for more.

@@ -19,7 +19,8 @@ type spool struct {
 	size    int64
 	limit   int64
 	dropped int64
-	room    func() bool // whether the disk has room; asked now and then
+	room    func() bool         // whether the disk has room; asked now and then
+	share   func(n int64) int64 // takes up to n bytes of what the whole node may keep, and returns how many; nil is n
 	unasked int64
 	changed bool
 }
@@ -27,12 +28,12 @@ type spool struct {
 func spoolName(step, err int) string { return strconv.Itoa(step) + [2]string{".out", ".err"}[err] }
 
 // openSpool opens a step's stream, going on where an earlier run of the same step (before a reboot) ended.
-func openSpool(dir *os.Root, step, err int, limit int64, room func() bool) (*spool, error) {
+func openSpool(dir *os.Root, step, err int, limit int64, room func() bool, share func(n int64) int64) (*spool, error) {
 	f, e := openFile(dir, spoolName(step, err), os.O_RDWR|os.O_CREATE, 0o600)
 	if e != nil {
 		return nil, e
 	}
-	s := &spool{f: f, most: headLimit(err), limit: limit, room: room}
+	s := &spool{f: f, most: headLimit(err), limit: limit, room: room, share: share}
 	if info, e := f.Stat(); e == nil && info.Size() > 0 {
 		s.size = info.Size()
 		s.head = make([]byte, min(s.size, int64(s.most)))
@@ -53,6 +54,12 @@ func (s *spool) Write(b []byte) (int, error) {
 		if !s.room() {
 			keep = nil
 			s.limit = s.size // it stays so: output has no holes
+		}
+	}
+	if s.share != nil && len(keep) > 0 {
+		if got := s.share(int64(len(keep))); got < int64(len(keep)) {
+			keep = keep[:got]
+			s.limit = s.size + got // likewise
 		}
 	}
 	n := 0

@@ -67,7 +67,7 @@ func TestSpoolsKeepWhatFits(t *testing.T) { // F11
 	require.NoError(t, err)
 	defer dir.Close()
 	roomy := true
-	s, err := openSpool(dir, 3, 1, 10, func() bool { return roomy })
+	s, err := openSpool(dir, 3, 1, 10, func() bool { return roomy }, nil)
 	require.NoError(t, err)
 	for _, w := range []string{"0123", "4567", "89ab", "cd"} {
 		n, err := s.Write([]byte(w))
@@ -89,7 +89,7 @@ func TestSpoolsKeepWhatFits(t *testing.T) { // F11
 	require.Error(t, err, "a piece that is not there whole is none")
 
 	// After a reboot the same step goes on writing.
-	s, err = openSpool(dir, 3, 1, 12, nil)
+	s, err = openSpool(dir, 3, 1, 12, nil, nil)
 	require.NoError(t, err)
 	s.Write([]byte("xyz"))
 	o, _ = s.state()
@@ -97,7 +97,7 @@ func TestSpoolsKeepWhatFits(t *testing.T) { // F11
 	require.NoError(t, s.close())
 
 	// A full disk.
-	s, err = openSpool(dir, 5, 0, 1<<40, func() bool { return roomy })
+	s, err = openSpool(dir, 5, 0, 1<<40, func() bool { return roomy }, nil)
 	require.NoError(t, err)
 	roomy = false
 	big := make([]byte, 1<<20)

@@ -40,8 +40,8 @@ func (l *loop) start(ctx context.Context, s StartStep) {
 	var w *worker
 	if err == nil {
 		w = &worker{step: s.Step, reboots: s.Reboots}
-		if w.out, err = openSpool(dir, s.Step, 0, s.OutputLimit, l.room); err == nil {
-			w.err, err = openSpool(dir, s.Step, 1, s.OutputLimit, l.room)
+		if w.out, err = openSpool(dir, s.Step, 0, s.OutputLimit, l.room, l.spools.of(refHash(s.Ref))); err == nil {
+			w.err, err = openSpool(dir, s.Step, 1, s.OutputLimit, l.room, l.spools.of(refHash(s.Ref)))
 		}
 	}
 	end := StepEnded{Ref: s.Ref, Step: s.Step, Reboots: s.Reboots}
@@ -198,7 +198,9 @@ func (l *loop) booted(entries []Entry) Booted {
 			if e.Steps[s].Status == message.Pending || e.Steps[s].Status == message.Skipped {
 				continue
 			}
-			ev.Outputs = append(ev.Outputs, OutputOnDisk{Ref: e.Ref, Step: s, Stdout: spooled(dir, s, 0), Stderr: spooled(dir, s, 1)})
+			o := OutputOnDisk{Ref: e.Ref, Step: s, Stdout: spooled(dir, s, 0), Stderr: spooled(dir, s, 1)}
+			l.spools.add(refHash(e.Ref), o.Stdout.Size+o.Stderr.Size)
+			ev.Outputs = append(ev.Outputs, o)
 			if e.Steps[s].Status == message.InProgress && !e.Reboot {
 				if leader := l.orphan(e.Ref, s, e.Steps[s].Reboots); leader > 0 {
 					l.orphans[e.Ref] = leader
