@@ -98,6 +98,7 @@ type Fleet struct {
 	keys   *controllerKeys
 	hub    *hub
 	places *node.Places // nil when there is no other control plane
+	clock  *sharedClock // likewise
 
 	// Of Open.
 	dir     string
@@ -139,9 +140,13 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.Actions = document.Builtin()
 	}
 	cfg.Store = observed.New(cfg.Store, cfg.Observer, cfg.Now)
-	f := &Fleet{cfg: cfg}
+	f := &Fleet{Leases: lease.New(cfg.Store, cfg.Codec, lease.Config{Owner: cfg.Name, TTL: cfg.LeaseTTL, Exclusive: cfg.Exclusive, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})}
+	if !cfg.Exclusive {
+		f.clock = newClock(&cfg, f.Leases)
+		cfg.Now = f.clock.now
+	}
+	f.cfg = cfg
 	f.keys = newControllerKeys(cfg.Store, cfg.Codec, seal.NewBox(cfg.Keys, nil), cfg.Rand, cfg.Now)
-	f.Leases = lease.New(cfg.Store, cfg.Codec, lease.Config{Owner: cfg.Name, TTL: cfg.LeaseTTL, Exclusive: cfg.Exclusive, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 	f.Audit = audit.New(audit.Config{Store: cfg.Store, Codec: cfg.Codec, Writer: cfg.Name, Now: cfg.Now, Authorize: cfg.Authorizer, Log: cfg.Log,
 		Signer: f.keys.signAudit, Verifier: f.keys.verifyAudit})
 	var err error
@@ -235,6 +240,14 @@ func (f *Fleet) Run(ctx context.Context) error {
 			}
 			return err
 		})
+	}
+	if f.clock != nil {
+		settled := make(chan struct{})
+		work(background, "clock", func(ctx context.Context) error { return f.clock.run(ctx, func() { close(settled) }) })
+		select { // nothing is owned before it is known whether this clock is right
+		case <-settled:
+		case <-front.Done():
+		}
 	}
 	work(front, "retention", f.prune)
 	work(front, "retention of runbooks", f.pruneRunbooks)

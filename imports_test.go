@@ -90,7 +90,7 @@ var table = map[string]row{
 	"store/memstore":  {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"}},
 	"store/boltstore": {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"}},
 	"store/pgstore": {floor: seams, role: driver, also: []string{"store", "store/driver"}, tests: []string{"store/key", "store/record"},
-		guests: []string{".", "access", "agent", "action", "action/*", "audit", "blob/*", "command", "lease", "library", "node", "parameter", "parameter/parametertest", "seal", "seal/localkeys", "transport/*"}},
+		guests: []string{".", "access", "agent", "action", "action/*", "audit", "blob/*", "command", "lease", "library", "node", "parameter", "parameter/parametertest", "seal", "seal/localkeys", "transport", "transport/*"}},
 	"store/pgstore/pgtest": {floor: seams, role: suite, also: []string{"store/pgstore"}},
 	"store/storetest":      {floor: seams, role: suite, also: []string{"store", "store/driver", "store/memstore"}},
 
