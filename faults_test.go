@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,13 +33,14 @@ import (
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/secret"
+	"github.com/fleetwright/fleetwright/store/boltstore"
 )
 
 // faultScenarios are what is done while system calls fail, by the names of their figures.
 var faultScenarios = []string{"SendCommand", "PutParameter", "an automation of five steps", "key rotation", "an agent runs a step", "enrolment"}
 
 // faultWork opens a fleet and does what its input asks for: "N" is the scenario's operation number N, again and again until it succeeds. What it acknowledges are "did …" after each
-// success, "error CODE" after each failure, "unread" when reading does not go on, and "done N".
+// success, "error CODE" after each failure, "unread" when reading does not go on, "reopened FAILED TIMES" (commits that failed, and how often the store's file was opened anew), and "done N".
 func faultWork(dir, marks, scenario string) error {
 	ctx := context.Background()
 	f, err := fleetwright.Open(ctx, dir, powerOptions())
@@ -147,6 +149,8 @@ func faultWork(dir, marks, scenario string) error {
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
+		st := fleetwright.StoreOf(f).(*boltstore.Store).Stats()
+		powercut.Ack("reopened %d %d", st.Failed, st.Reopened)
 		powercut.Ack("done %s", in.Text())
 	}
 	return f.Close()
@@ -245,6 +249,9 @@ func faultCheck(ctx context.Context, dir, marks string, did []string) (problems 
 	return problems
 }
 
+// runtimeThrow is what Go's runtime says when a call that it makes for itself fails, such as the write that wakes a thread that polls: no program can go on then.
+var runtimeThrow = regexp.MustCompile(`(?m)^fatal error: runtime: `)
+
 // inject lets strace hold the process's n-th call (of each thread), and returns a function that lets go and says how many calls were hit.
 func inject(t *testing.T, strace string, pid int, calls, how string, n int) (release func() int) {
 	file := filepath.Join(t.TempDir(), "trace")
@@ -308,9 +315,9 @@ func TestFaultsAtEverySystemCall(t *testing.T) {
 				dir, marks := filepath.Join(t.TempDir(), "fleet"), t.TempDir()
 				var did, trouble []string
 				var w *powercut.Writer
-				seen := 0
+				seen, reopened := 0, 0
 				start := func() {
-					w, seen = powercut.Start(t, "faults", dir, marks, scenario), 0
+					w, seen, reopened = powercut.Start(t, "faults", dir, marks, scenario), 0, 0
 					require.True(t, w.Await(1), "the fleet does not start")
 				}
 				// news returns what was acknowledged since, and whether the operation came to its end.
@@ -327,6 +334,11 @@ func TestFaultsAtEverySystemCall(t *testing.T) {
 							if code == "" || code == string(fault.InternalServerError) || code == string(fault.CodeOf(errors.New("x"))) {
 								trouble = append(trouble, "no typed error: "+rest)
 							}
+						case "reopened":
+							var failed int
+							if _, err := fmt.Sscan(rest, &failed, &reopened); err != nil || reopened < failed {
+								trouble = append(trouble, "a commit failed and the file was not opened anew: "+rest)
+							}
 						case "unread", "stuck":
 							trouble = append(trouble, line)
 						case "done":
@@ -335,11 +347,12 @@ func TestFaultsAtEverySystemCall(t *testing.T) {
 					}
 					return false
 				}
-				points, hits, failures := 0, 0, 0
+				points, hits, failures, throws, anew := 0, 0, 0, 0, 0
 				start()
 				op := 0
 				for _, call := range calls {
 					for n, none := 1, 0; n <= most && none < 2; n++ {
+						before := reopened
 						release := inject(t, strace, w.Pid(), call, modes[mode], n)
 						op++
 						w.Tell(strconv.Itoa(op))
@@ -352,8 +365,23 @@ func TestFaultsAtEverySystemCall(t *testing.T) {
 						none = 0
 						points++
 						hits += hit
-						if !alive { // by the signal, or because Go's runtime cannot do without the call that failed
+						if alive && call == "fdatasync" && (mode == "EIO" || mode == "ENOSPC") { // which the store alone calls
+							op++
+							w.Tell(strconv.Itoa(op)) // what was hit in the last moment has been dealt with when this is done
+							if alive = news(strconv.Itoa(op)); alive && reopened == before {
+								trouble = append(trouble, "a sync failed and the file was not opened anew")
+							}
+							anew += reopened - before
+						}
+						if !alive {
 							w.Kill()
+							switch said := w.Said(); {
+							case mode == "KILL":
+							case runtimeThrow.MatchString(said):
+								throws++
+							default:
+								trouble = append(trouble, "the process died: "+said[max(0, len(said)-2000):])
+							}
 							start()
 						}
 						if len(trouble) > 0 {
@@ -372,7 +400,7 @@ func TestFaultsAtEverySystemCall(t *testing.T) {
 				}
 				require.Positive(t, points)
 				testenv.Figure(t, mode+" at the system calls of "+scenario, points, failures)
-				t.Logf("%d points, %d calls hit, %d acknowledged", points, hits, len(did))
+				t.Logf("%d points, %d calls hit, %d acknowledged; the store's file was opened anew %d times; Go's runtime ended the process %d times", points, hits, len(did), anew, throws)
 			})
 		}
 	}

@@ -248,6 +248,26 @@ type Writer struct {
 	some  *sync.Cond
 	acked []string
 	ended bool
+	said  bytes.Buffer // the beginning of its standard error
+}
+
+// stderr takes what a Writer says on its standard error.
+type stderr struct{ w *Writer }
+
+func (e stderr) Write(b []byte) (int, error) {
+	e.w.mu.Lock()
+	defer e.w.mu.Unlock()
+	if e.w.said.Len() < 64<<10 {
+		e.w.said.Write(b) //nolint:errcheck // a buffer never fails
+	}
+	return os.Stderr.Write(b)
+}
+
+// Said returns the beginning of what the process said on its standard error; all of it is there once Kill returned.
+func (w *Writer) Said() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.said.String()
 }
 
 // Start runs the test function that calls it in a process of its own, in which Role returns role and Args args, until Kill or the end of the test. Its standard input stays open.
@@ -262,7 +282,7 @@ func Start(t *testing.T, role string, args ...string) *Writer {
 	w.some = sync.NewCond(&w.mu)
 	w.cmd.Env = append(os.Environ(), roleEnv+"="+role, argsEnv+"="+strings.Join(args, "\x1f"))
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	w.cmd.Stderr = os.Stderr
+	w.cmd.Stderr, w.cmd.WaitDelay = stderr{w}, time.Second
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -67,6 +67,9 @@ func (s *Store) reopen() (last int, err error) {
 	s.eng = e
 	s.engines.Add(1)
 	s.mu.Unlock()
+	s.counters.mu.Lock()
+	s.counters.s.Reopened++
+	s.counters.mu.Unlock()
 	return last, nil
 }
 

@@ -20,6 +20,7 @@ type Commit struct {
 // Stats are sums since Open, and the state at the moment of asking.
 type Stats struct {
 	Commits, Failed int64 // of the engine, Failed not counted in Commits
+	Reopened        int64 // how often the file was opened anew because a commit failed: nothing that a failed fsync left in memory is used again
 	Updates         int64 // that commits made durable
 	Writes, Bytes   int64
 	Waited          time.Duration // sums over commits; see Commit
