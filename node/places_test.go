@@ -87,11 +87,15 @@ func TestPlacesTakeTheNewerHello(t *testing.T) {
 		if first == "a" {
 			round(t, a, b)
 		} else {
+			require.NoError(t, b.write(t.Context()))
+			require.NoError(t, a.write(t.Context())) // before it has read what b told
+			require.Equal(t, "b", a.Where("t", "n"))
 			round(t, b, a)
 		}
 		require.Equal(t, "b", a.Where("t", "n"), "%s wrote first", first)
 		require.Empty(t, b.Where("t", "n"))
 		a.Here("t", "n", "s", 7)
+		require.Equal(t, "b", a.Where("t", "n"))
 		round(t, a, b)
 		require.Equal(t, "b", a.Where("t", "n"), "said before it went there")
 	}
