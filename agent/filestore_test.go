@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/fleetwright/fleetwright/internal/testenv"
 	"github.com/fleetwright/fleetwright/message"
 )
 
@@ -433,6 +434,7 @@ func TestDamageIsNoticed(t *testing.T) {
 			require.True(t, written[fmt.Sprintf("%+v", jsonOf(t, got))], "cut at %d", cut)
 		}
 	}
+	testenv.Figure(t, "bits flipped and bytes cut off in an agent's journal", 9*len(good), 0)
 	// Wholly unreadable: nothing of that name can start.
 	d.now[name].bytes = []byte("nonsense")
 	s = &FileStore{disk: d}

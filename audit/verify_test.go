@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/internal/testenv"
 	"github.com/fleetwright/fleetwright/store"
 	"github.com/fleetwright/fleetwright/store/key"
 	"github.com/fleetwright/fleetwright/store/memstore"
@@ -281,7 +282,9 @@ func TestTrimRemovesWholeSegmentsAndSaysSo(t *testing.T) {
 
 // Any single change of any stored byte of a chain is seen, or is harmless because Verify's picture of the chain did not change.
 func TestEveryFlippedByteIsSeen(t *testing.T) {
+	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
+		n++
 		s := memstore.New()
 		l := newLog(s, "w", nil)
 		write(t, l, "t", 7)
@@ -303,6 +306,7 @@ func TestEveryFlippedByteIsSeen(t *testing.T) {
 			rt.Fatalf("a flipped bit under %q was not seen: %v", it.Key, err)
 		}
 	})
+	testenv.Figure(t, "bits flipped in the audit chain", n, 0)
 }
 
 // Many writers and many processes of one writer at once: the chains stay whole.
