@@ -8,7 +8,7 @@
 //
 // It starts a PostgreSQL (or takes -postgres URL), a NATS server (or -nats URL), three control planes and a dozen nodes, each a process of its own: half of the nodes come over HTTPS, spread over
 // the control planes, half by NATS. Commands are sent all the time, to whichever control plane answers. Then a control plane is killed in the middle of a command, another is
-// frozen for three lease periods and wakes up believing that nothing happened, and the broker is killed and its disk wiped. Each node leaves a line in a file when it
+// frozen for three lease periods and wakes up believing that nothing happened, and the broker is killed with all that it has (it keeps nothing on a disk). Each node leaves a line in a file when it
 // starts a command, and these lines are what the verdict is made of: one for each command and node, no more and no less. The exit code is 0 when everything is as promised, else 1.
 //
 // All processes end with the one that started them, however it ends; on Linux also those that are frozen then.

@@ -103,7 +103,7 @@ func sentence(a *acts, b books, broken int64) *verdict {
 		v.add(a.refused > 0 && broken == 0, "its stale writes are refused when it wakes", "%d refused, %d taken", a.refused, broken)
 	}
 	if a.breaks > 0 {
-		v.add(true, "a broker that lost everything costs time only", "%s wiped, nodes back %s after its start", plural(a.breaks, "broker"), secs(a.reconnect))
+		v.add(true, "a broker that lost everything costs time only", "%s killed with all it had, nodes back %s after its start", plural(a.breaks, "broker"), secs(a.reconnect))
 	}
 	return v
 }
