@@ -43,6 +43,7 @@ func BenchmarkIdle(b *testing.B) {
 		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/float64(nodes), "goroutines/node")
 		b.ReportMetric(each/(40<<10), "ratio")
 		require.Equal(b, nodes, c.Stats().Connected)
+		require.Equal(b, nodes, c.Len())
 		c.Close()
 	}
 }

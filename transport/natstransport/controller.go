@@ -155,7 +155,10 @@ type peer struct {
 	doze bool          // there before the broker went: there again with the broker, until something says otherwise
 }
 
-var _ transport.Presence = (*Controller)(nil)
+var (
+	_ transport.Presence = (*Controller)(nil)
+	_ transport.Counter  = (*Controller)(nil)
+)
 
 // NewController returns a Controller that is connecting. Its error tells what is wrong with cfg; an unreachable broker is none.
 func NewController(cfg ControllerConfig) (*Controller, error) {
@@ -507,6 +510,9 @@ func (c *Controller) Receive(ctx context.Context, handle func(context.Context, t
 
 // Connected is transport.Presence's.
 func (c *Controller) Connected(a transport.Address) bool { return c.board.Connected(a) }
+
+// Len is transport.Counter's: how many nodes are there. Every control plane on the brokers counts them all.
+func (c *Controller) Len() int { return c.board.Len() }
 
 // Shared says that every control plane on the brokers reaches every node (transport.Shared).
 func (c *Controller) Shared() bool { return true }
