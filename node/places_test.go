@@ -89,7 +89,11 @@ func TestPlacesTakeTheNewerHello(t *testing.T) {
 		} else {
 			require.NoError(t, b.write(t.Context()))
 			require.NoError(t, a.write(t.Context())) // before it has read what b told
-			require.Equal(t, "b", a.Where("t", "n"))
+			require.NoError(t, a.cfg.Store.View(t.Context(), func(ctx context.Context, r store.Reader) error {
+				rec, err := a.places.Get(ctx, r, placeKey("t", "n"))
+				require.Equal(t, "b", rec.Plane)
+				return err
+			}))
 			round(t, b, a)
 		}
 		require.Equal(t, "b", a.Where("t", "n"), "%s wrote first", first)

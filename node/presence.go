@@ -110,7 +110,7 @@ func (s *Service) overlay(tenant, id string, stored time.Time) (last time.Time, 
 	return stored, p.facts
 }
 
-// Run writes heartbeats every Config.Checkpoint, and changed facts every second, until ctx ends; then it writes once more. Errors of the store are logged and
+// Run writes heartbeats every Config.Checkpoint, and changed facts and the first heartbeats of nodes every second, until ctx ends; then it writes once more. Errors of the store are logged and
 // tried again. It returns ctx's error. The goroutine is the caller's.
 func (s *Service) Run(ctx context.Context) error {
 	facts, seen := time.NewTicker(factsEvery), time.NewTicker(s.cfg.Checkpoint)
@@ -130,6 +130,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-facts.C:
 			try(ctx, s.flushFacts)
+			try(ctx, s.flushNew)
 		case <-seen.C:
 			try(ctx, s.Flush)
 		}
@@ -141,6 +142,16 @@ func (s *Service) Flush(ctx context.Context) error {
 	if err := s.flushFacts(ctx); err != nil {
 		return err
 	}
+	return s.flushBeats(ctx, func(*presence) bool { return true })
+}
+
+// flushNew writes the heartbeats of nodes that this control plane has not written before, so that the others show at once who came.
+func (s *Service) flushNew(ctx context.Context) error {
+	return s.flushBeats(ctx, func(p *presence) bool { return p.written.IsZero() })
+}
+
+// flushBeats writes the heartbeats that the store lacks, of those nodes.
+func (s *Service) flushBeats(ctx context.Context, of func(*presence) bool) error {
 	type beat struct {
 		nodeID
 		last time.Time
@@ -151,6 +162,9 @@ func (s *Service) Flush(ctx context.Context) error {
 	for k, p := range s.presence {
 		switch {
 		case !p.last.Equal(p.written):
+			if !of(p) {
+				continue
+			}
 			beats = append(beats, beat{k, p.last})
 		case p.facts == nil && now.Sub(p.last) >= s.cfg.LostAfter:
 			delete(s.presence, k) // the store knows all that is here
