@@ -79,7 +79,7 @@ func (f *Fleet) automations(cfg *Config) (*automation.Service, error) {
 	actions["aws:invokeWebhook"] = webhook.New(o.Integrations, &download.Guard{Allow: o.Reach}, &o.Webhooks)
 	actions["aws:runCommand"] = CommandRunner(f.Commands, func(ctx context.Context, c automation.Call) bool { return wanted(ctx, f.Automations, c) })
 	maps.Copy(actions, o.Actions)
-	return automation.NewService(automation.Config{Store: cfg.Store, Codec: cfg.Codec, Documents: f.Documents, Authorizer: cfg.Authorizer, Leases: f.Leases, Audit: f.Audit,
+	return automation.NewService(automation.Config{Observe: observeRunbooks(cfg.Observer), Store: cfg.Store, Codec: cfg.Codec, Documents: f.Documents, Authorizer: cfg.Authorizer, Leases: f.Leases, Audit: f.Audit,
 		Actions: actions, Known: cfg.Actions, Parameters: cfg.Parameters, Targets: RunbookTargets(f.Nodes), System: o.System, Limits: o.Limits, Ask: o.Ask, Names: o.Names,
 		Concurrency: o.Concurrency, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 }

@@ -310,6 +310,31 @@ func happened(l *live, before []Status, was Status, now time.Time) (out []feed.E
 	return out
 }
 
+// changed is what an entry began and ended.
+func changed(l *live, before []Status, was Status) (out []Changed) {
+	x := l.x
+	c := Changed{Tenant: l.tenant, Execution: x.ID, Document: x.Document}
+	if was == Pending && was != x.Status && !x.Start.IsZero() {
+		c.Status, c.Start, c.End = InProgress, x.Start, x.Start
+		out = append(out, c)
+	}
+	for i := range x.Steps {
+		if st := &x.Steps[i]; st.Status.Done() && (i >= len(before) || !before[i].Done()) {
+			own := st.clone()
+			c.Step, c.Status, c.Start, c.End = &own, st.Status, st.Start, st.End
+			out = append(out, c)
+		}
+	}
+	if c.Step = nil; x.Status.Done() && !was.Done() {
+		c.Status, c.Start, c.End = x.Status, x.Start, x.End
+		if c.Start.IsZero() { // it ended before it began
+			c.Start = x.End
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
 // change is an event that was applied in memory, to be made durable.
 type change struct {
 	job
@@ -320,6 +345,7 @@ type change struct {
 	events  []feed.Event
 	effects []Effect
 	ended   bool
+	changed []Changed // for Config.Observe
 }
 
 // prepare applies an event in memory. The execution must be loaded again when the change is not committed.
@@ -355,6 +381,9 @@ func (s *Service) prepare(l *live, j job) (*change, error) {
 		}
 	}
 	c.events = happened(l, before, was, now)
+	if s.cfg.Observe != nil {
+		c.changed = changed(l, before, was)
+	}
 	return c, nil
 }
 

@@ -489,7 +489,13 @@ func (o *owner) apply(ctx context.Context, jobs []job) error {
 			start := o.s.cfg.Now()
 			err := o.s.commit(ctx, o.held, batch)
 			if o.s.cfg.Observe != nil {
-				o.s.cfg.Observe(Observation{Shard: int(o.n), Transitions: len(batch), Took: o.s.cfg.Now().Sub(start), Err: err, Held: len(o.lives), Pending: len(o.pending)})
+				told := Observation{Shard: int(o.n), Transitions: len(batch), Took: o.s.cfg.Now().Sub(start), Err: err, Held: len(o.lives), Pending: len(o.pending)}
+				for _, c := range batch {
+					if err == nil {
+						told.Changes = append(told.Changes, c.changed...)
+					}
+				}
+				o.s.cfg.Observe(told)
 			}
 			if err != nil {
 				bad = err

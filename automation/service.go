@@ -73,6 +73,15 @@ type Observation struct {
 	Err         error         // why nothing was committed; it is tried again
 	Held        int           // executions of the part that have not ended, in memory
 	Pending     int           // of them those that wait for room (Concurrency)
+	Changes     []Changed     // what was committed; nil when nothing was
+}
+
+// Changed says that an execution began or ended, or that a step of it ended.
+type Changed struct {
+	Tenant, Execution, Document string
+	Step                        *Step  // that ended, and must not be changed; nil for the execution itself
+	Status                      Status // InProgress when it began
+	Start, End                  time.Time
 }
 
 // Config is what a Service is made of. Store, Documents, Authorizer and Leases are required.

@@ -60,9 +60,13 @@ const (
 	Connect
 	// Refuse: the agent refused a message: its signature, its addressee or its time. Err says why. Node.
 	Refuse
+	// Automation: an execution of a runbook began (Label "Started"; Start and End: when) or ended (Label: its status; Start: when it began, End: when it ended). Execution, Name: its runbook.
+	Automation
+	// AutomationStep: a step of a runbook ended in the control plane. Start, End: its time. Label: its status. Execution, Attempt, Name: of the step.
+	AutomationStep
 )
 
-var kinds = [...]string{"", "Commit", "View", "Send", "Dispatch", "Deliver", "Invocation", "Command", "Message", "Receive", "Step", "Run", "Report", "Journal", "Connect", "Refuse"}
+var kinds = [...]string{"", "Commit", "View", "Send", "Dispatch", "Deliver", "Invocation", "Command", "Message", "Receive", "Step", "Run", "Report", "Journal", "Connect", "Refuse", "Automation", "AutomationStep"}
 
 // Kinds returns every kind.
 func Kinds() []Kind {
@@ -92,7 +96,8 @@ type Event struct {
 	Tenant, Command, Node string
 	Attempt               int
 	Step                  int    // index, from 0
-	Name                  string // of the step, as its document calls it
+	Name                  string // of the step, as its document calls it; of a runbook
+	Execution             string // of a runbook: its id
 }
 
 // Took is how long it lasted, never negative.
