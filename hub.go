@@ -23,6 +23,8 @@ type hub struct {
 	heard  map[transport.Address]heard
 	pinned map[transport.Address]uint64 // the epoch that a node obeys, where it is known
 	forgot uint64                       // counts what forget did
+
+	dropped map[transport.Address]time.Time // when those were dropped that are not known any more
 }
 
 // cachedPeer is a node's public keys. They are read again after peerLife, so that a deregistered node and an old key stop working soon.
@@ -43,13 +45,15 @@ const (
 	// peerDoubt is the age at which keys are read again when a message does not verify with them: another control plane may have taken new ones.
 	peerDoubt = time.Second
 	maxPeers  = 200_000
+	// maxDropped bounds what is remembered of nodes that are not known any more.
+	maxDropped = 10_000
 	// helloValid is how long the answer to a hello holds.
 	welcomeValid = 2 * time.Minute
 )
 
 func newHub(f *Fleet, ts []transport.Transport) *hub {
 	return &hub{f: f, transports: ts, desk: newDesk(f.nodeOps(), f.cfg.Now), peers: map[transport.Address]cachedPeer{}, heard: map[transport.Address]heard{},
-		pinned: map[transport.Address]uint64{}}
+		pinned: map[transport.Address]uint64{}, dropped: map[transport.Address]time.Time{}}
 }
 
 // Connected implements command.Sender: also to another control plane.
@@ -192,6 +196,9 @@ func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Mes
 		e, by, err = h.open(ctx, tenant, m.Data, peerDoubt)
 	}
 	if err != nil {
+		if errors.Is(err, message.ErrUnknownSender) {
+			h.drop(via, m.From)
+		}
 		return err
 	}
 	from := transport.Address{Tenant: tenant, Name: e.From}
@@ -219,6 +226,29 @@ func (h *hub) take(ctx context.Context, via transport.Transport, m transport.Mes
 		return err
 	}
 	return h.f.Commands.Handle(ctx, tenant, e.From, e)
+}
+
+// drop ends the connection of who is not known any more, deregistered here or by another control plane: it is not let in again. Who comes through all the same is not dropped for each
+// message anew.
+func (h *hub) drop(via transport.Transport, a transport.Address) {
+	d, ok := via.(disconnecter)
+	if !ok {
+		return
+	}
+	now := h.f.cfg.Now()
+	h.mu.Lock()
+	at, again := h.dropped[a]
+	again = again && now.Sub(at).Abs() < peerLife
+	if !again {
+		if len(h.dropped) >= maxDropped {
+			clear(h.dropped)
+		}
+		h.dropped[a] = now
+	}
+	h.mu.Unlock()
+	if !again {
+		d.Disconnect(a)
+	}
 }
 
 // hello notes that a node is there, answers, and has what waits for it sent.
