@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,8 +40,8 @@ type BackupOptions struct {
 	Files []string
 }
 
-// Backup writes a copy of all that the control plane knows to w, while it goes on: every record as of one moment (Manifest.Consistent says whether the store could), the output of commands, and
-// the certificates of its directory. Secrets stay sealed as they are, and the files are sealed too: without the key file, which is not in it and must be kept elsewhere, a
+// Backup writes a copy of all that the control plane knows to w, while it goes on: every record as of one moment (Manifest.Consistent says whether the store could), the output of commands
+// (blobs that lie in the store, as blob/storeblob keeps them, are copied as blobs and not as records too), and the certificates of its directory. Secrets stay sealed as they are, and the files are sealed too: without the key file, which is not in it and must be kept elsewhere, a
 // backup is of no use to anybody. What was damaged is copied as it is and counted. [Restore] and [RestoreDir] take it back, also into another kind of store.
 //
 // Take one after each rotation of the control plane's keys: nodes that obey newer keys than a backup has do not obey what is restored from it.
@@ -82,7 +83,17 @@ func (f *Fleet) Backup(ctx context.Context, w io.Writer, o *BackupOptions) (m Ma
 		return m, err
 	}
 	var blobs []command.Piece
+	keeper, _ := f.cfg.Blobs.(blob.Keeper)
+	kept := map[string]bool{} // blobs that lie in the store and are not copied yet
 	m.Consistent, err = store.Export(ctx, f.cfg.Store, func(k, v []byte) error {
+		if keeper != nil {
+			if name, ok := keeper.Keeps(k); ok {
+				if name != "" {
+					kept[name] = true
+				}
+				return nil
+			}
+		}
 		if err := inspectRecord(f.cfg.Codec, k, v); err != nil {
 			m.Corrupt++
 			f.cfg.Log.Error("the backup has a damaged record: it was copied as it is", "key", keyText(k), "error", err)
@@ -102,6 +113,12 @@ func (f *Fleet) Backup(ctx context.Context, w io.Writer, o *BackupOptions) (m Ma
 	}
 	for i := range blobs {
 		if err := f.backupBlob(ctx, fw, &blobs[i], o.NoBlobs, &m); err != nil {
+			return m, err
+		}
+		delete(kept, blobs[i].Blob)
+	}
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		if err := f.backupKept(ctx, fw, name, o.NoBlobs, &m); err != nil {
 			return m, err
 		}
 	}
@@ -202,31 +219,71 @@ func (f *Fleet) backupFiles(ctx context.Context, fw *frameWriter, o *BackupOptio
 // backupBlob writes one blob, or lists it.
 func (f *Fleet) backupBlob(ctx context.Context, fw *frameWriter, piece *command.Piece, listOnly bool, m *Manifest) error {
 	name := piece.Blob
-	list := func() error {
-		if len(m.Listed) < maxListed {
-			m.Listed = append(m.Listed, name)
-		} else {
-			m.ListedMore++
-		}
-		return nil
-	}
 	if listOnly {
-		return list()
+		m.list(name)
+		return nil
 	}
 	content, err := piece.Read(ctx, f.cfg.Blobs)
 	switch {
 	case errors.Is(err, blob.ErrNotFound): // it has gone since, or is missing: fsck tells
-		return list()
+		m.list(name)
+		return nil
 	case fault.KindOf(err) == fault.Corrupt:
 		m.Corrupt++
-		f.cfg.Log.Error("the backup has damaged output: it was copied as it is", "blob", name, "error", err)
+		m.CorruptBlobs++
 		if content == nil {
-			return list()
+			f.cfg.Log.Error("the backup lacks output that is damaged", "blob", name, "error", err)
+			m.list(name)
+			return nil
 		}
+		f.cfg.Log.Error("the backup has damaged output: it was copied as it is", "blob", name, "error", err)
 	case err != nil:
 		return err
 	}
-	r := bytes.NewReader(content)
+	return fw.blob(ctx, name, bytes.NewReader(content), m)
+}
+
+// backupKept writes a blob that lies in the store and that no record of a command names, or lists it. It is read twice: what turns out to be damaged is not begun.
+func (f *Fleet) backupKept(ctx context.Context, fw *frameWriter, name string, listOnly bool, m *Manifest) error {
+	if listOnly {
+		m.list(name)
+		return nil
+	}
+	r, err := f.cfg.Blobs.Open(ctx, name)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+		err = errors.Join(err, r.Close())
+	}
+	if err == nil {
+		r, err = f.cfg.Blobs.Open(ctx, name)
+	}
+	switch {
+	case errors.Is(err, blob.ErrNotFound): // it has gone since
+		m.list(name)
+		return nil
+	case fault.KindOf(err) == fault.Corrupt:
+		m.Corrupt++
+		m.CorruptBlobs++
+		f.cfg.Log.Error("the backup lacks a blob that is damaged", "blob", name, "error", err)
+		m.list(name)
+		return nil
+	case err != nil:
+		return err
+	}
+	return errors.Join(fw.blob(ctx, name, r, m), r.Close())
+}
+
+// list notes a blob that is not in the backup.
+func (m *Manifest) list(name string) {
+	if len(m.Listed) < maxListed {
+		m.Listed = append(m.Listed, name)
+	} else {
+		m.ListedMore++
+	}
+}
+
+// blob writes what r yields, and counts it.
+func (fw *frameWriter) blob(ctx context.Context, name string, r io.Reader, m *Manifest) error {
 	if err := fw.frame(frameBlob, []byte(name)); err != nil {
 		return err
 	}

@@ -53,14 +53,16 @@ type Manifest struct {
 	// MAC is the key that authenticates the records, as the store has it: sealed by the control plane's key file.
 	MAC []byte `json:"mac,omitempty"`
 
-	Consistent bool   `json:"consistent"` // all records are of one moment
-	Records    int    `json:"records"`
-	Bytes      int64  `json:"bytes"` // of keys and values
-	Corrupt    int    `json:"corrupt,omitempty"`
-	Epoch      uint64 `json:"epoch"` // the highest that any lease or key of the control plane has
-	Files      int    `json:"files,omitempty"`
-	Blobs      int    `json:"blobs"`
-	BlobBytes  int64  `json:"blobBytes"`
+	Consistent bool  `json:"consistent"` // all records are of one moment
+	Records    int   `json:"records"`
+	Bytes      int64 `json:"bytes"`             // of keys and values
+	Corrupt    int   `json:"corrupt,omitempty"` // damaged records and damaged blobs
+	// CorruptBlobs are those of Corrupt that are blobs.
+	CorruptBlobs int    `json:"corruptBlobs,omitempty"`
+	Epoch        uint64 `json:"epoch"` // the highest that any lease or key of the control plane has
+	Files        int    `json:"files,omitempty"`
+	Blobs        int    `json:"blobs"`
+	BlobBytes    int64  `json:"blobBytes"`
 	// Listed are outputs that the records name and that are not in the backup, because it was made without them or they were gone: the first 1,000; ListedMore counts the others.
 	Listed     []string `json:"listed,omitempty"`
 	ListedMore int      `json:"listedMore,omitempty"`

@@ -13,6 +13,7 @@ import (
 type reader struct {
 	ctx    context.Context
 	s      *Store
+	key    string
 	h      head
 	at     int64
 	have   int // the chunk in buf, -1 is none
@@ -46,6 +47,11 @@ func (r *reader) load(n int) error {
 	k := dataKey(r.h.Generation, n)
 	err := r.s.store.View(r.ctx, func(ctx context.Context, rd store.Reader) error {
 		framed, err := rd.Get(ctx, k)
+		if errors.Is(err, store.ErrNotFound) {
+			if now, err := r.s.heads.Get(ctx, rd, headKey(r.key)); err == nil && now.Generation == r.h.Generation {
+				return fault.New("storeblob.Read", fault.DataCorrupt, "a part of the blob is missing")
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,10 @@ type Store struct {
 	opts  Options
 }
 
-var _ blob.Store = (*Store)(nil)
+var (
+	_ blob.Store  = (*Store)(nil)
+	_ blob.Keeper = (*Store)(nil)
+)
 
 // head is what a key names.
 type head struct {
@@ -93,6 +96,25 @@ func New(s store.Store, codec *record.Codec, o *Options) *Store {
 		b.opts.Rand = rand.Reader
 	}
 	return b
+}
+
+// Keeps implements blob.Keeper: with it a backup has each blob once, as a blob, and can be restored to where blobs are files.
+func (s *Store) Keeps(recordKey []byte) (name string, ok bool) {
+	switch {
+	case bytes.HasPrefix(recordKey, space("data")), bytes.HasPrefix(recordKey, space("dead")):
+		return "", true
+	case !bytes.HasPrefix(recordKey, space("head")):
+		return "", false
+	}
+	k := key.Read(recordKey)
+	for range 3 { // the tenant, "blob", "head"
+		k.Str()
+	}
+	name = k.Str()
+	if k.Err() != nil || blob.CheckKey(name) != nil || !bytes.Equal(recordKey, headKey(name)) {
+		return "", false // nobody's
+	}
+	return name, true
 }
 
 func space(name string) key.K { return key.New("").Str("blob").Str(name) }
@@ -266,7 +288,7 @@ func (s *Store) Open(ctx context.Context, k string) (io.ReadCloser, error) {
 	case err != nil:
 		return nil, fault.Wrap(op, err)
 	}
-	return &reader{ctx: ctx, s: s, h: h, have: -1}, nil
+	return &reader{ctx: ctx, s: s, key: k, h: h, have: -1}, nil
 }
 
 // Delete implements blob.Store. Up to 2,000 blobs go at once, all or none.

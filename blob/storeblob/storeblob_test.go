@@ -225,3 +225,37 @@ func TestLongestKeysFit(t *testing.T) {
 	require.True(t, bytes.Compare(headKey(k+"0"), below(k).End) >= 0)
 	require.NoError(t, key.Read(headKey(k)[:0:0]).Err())
 }
+
+// What Keeps says of every record that the driver writes, and of others.
+func TestKeepsNamesItsRecords(t *testing.T) {
+	s := memstore.New()
+	b := New(s, nil, nil)
+	for _, name := range []string{"a", "a/b", "z"} {
+		_, err := b.Put(t.Context(), name, strings.NewReader("some"))
+		require.NoError(t, err)
+	}
+	require.NoError(t, b.Delete(t.Context(), "z"))
+	var names []string
+	n := 0
+	require.NoError(t, s.View(t.Context(), func(ctx context.Context, r store.Reader) error {
+		for it, err := range r.Scan(ctx, store.Range{}) {
+			if err != nil {
+				return err
+			}
+			name, ok := b.Keeps(it.Key)
+			require.True(t, ok)
+			n++
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+		return nil
+	}))
+	require.Equal(t, []string{"a", "a/b"}, names)
+	require.Equal(t, 2+3+1, n)
+	for _, k := range [][]byte{nil, {0xff}, key.New(""), key.New("").Str("blob"), key.New("").Str("blob").Str("other"), key.New("").Str("blobs").Str("head").Str("a"),
+		key.New("t").Str("blob").Str("head").Str("a"), key.New("").Str("blob").Str("head"), key.New("").Str("blob").Str("head").Str("../a"), key.New("").Str("blob").Str("head").Str("a").Str("b")} {
+		_, ok := b.Keeps(k)
+		require.False(t, ok, "%x", k)
+	}
+}
