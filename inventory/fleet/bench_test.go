@@ -253,7 +253,7 @@ func BenchmarkFleet(b *testing.B) {
 	if os.Getenv("FLEETWRIGHT_LONG") != "" {
 		nodes, packages, batch, runs = 100_000, 1000, 4000, 100
 	}
-	if s := os.Getenv("FLEETWRIGHT_NODES"); s != "" {
+	if s := os.Getenv("FLEETWRIGHT_INVENTORY"); s != "" {
 		nodes, _ = strconv.Atoi(s)
 	}
 	for range b.N {
