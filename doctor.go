@@ -374,11 +374,13 @@ func orDash(s string) string {
 
 // Health is how a control plane stands.
 type Health struct {
-	At       time.Time       `json:"at"`
-	Name     string          `json:"name"`
-	Checks   []HealthCheck   `json:"checks"`
-	Strays   []command.Stray `json:"strays,omitempty"` // of the caller's tenant: what nodes know and the store does not
-	Restored time.Time       `json:"restored,omitzero"`
+	At     time.Time       `json:"at"`
+	Name   string          `json:"name"`
+	Checks []HealthCheck   `json:"checks"`
+	Strays []command.Stray `json:"strays,omitempty"` // of the caller's tenant: what nodes know and the store does not
+	// StraysDropped counts reports on further such commands, for which there was no room.
+	StraysDropped int       `json:"straysDropped,omitempty"`
+	Restored      time.Time `json:"restored,omitzero"`
 }
 
 // HealthCheck is one thing that was looked at.
@@ -408,8 +410,13 @@ func (f *Fleet) Health(ctx context.Context) (h Health, err error) {
 		f.Audit.Read(ctx, audit.Of(ActionDoctor, "*", err)) //nolint:errcheck // the refusal stands anyway
 		return h, fault.Wrap("fleetwright.Health", err)
 	}
-	h = Health{At: f.cfg.Now().UTC(), Name: f.cfg.Name, Strays: f.Commands.Strays(access.Tenant(ctx))}
+	h = Health{At: f.cfg.Now().UTC(), Name: f.cfg.Name}
 	h.Checks = f.checks(ctx)
+	part, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if h.Strays, h.StraysDropped, err = f.Commands.Strays(part, access.Tenant(ctx)); err != nil {
+		h.Checks, err = append(h.Checks, failed("lost", err, "see the store's check")), nil
+	}
 	var restored restoredRecord
 	if f.cfg.Store.View(ctx, func(ctx context.Context, r store.Reader) (err error) {
 		restored, err = f.keys.raised.Get(ctx, r, restoredAt())
@@ -418,7 +425,11 @@ func (f *Fleet) Health(ctx context.Context) (h Health, err error) {
 		h.Restored = restored.At
 	}
 	if len(h.Strays) > 0 {
-		h.Checks = append(h.Checks, HealthCheck{Name: "lost", Text: fmt.Sprintf("%s: 1 of %d that only nodes know", fault.Clean(h.Strays[0].Command), len(h.Strays)),
+		text := fmt.Sprintf("%s: 1 of %d that only nodes know", fault.Clean(h.Strays[0].Command), len(h.Strays))
+		if h.StraysDropped > 0 {
+			text += "; there are more"
+		}
+		h.Checks = append(h.Checks, HealthCheck{Name: "lost", Text: text,
 			Do: "commands accepted after the restored backup; doctor -o json has all, with their nodes; send again what is still wanted"})
 	}
 	return h, nil

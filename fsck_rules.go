@@ -43,6 +43,8 @@ func spaces() map[string]keySpace {
 			"invocation": {"how this command went on this node", "the node's own journal has it for the command's lifetime; or " + fromBackup},
 			"head":       {"the beginning of a step's output", "the status is right; the output is lost, or " + fromBackup},
 			"stream":     {"where a step's output lies: it cannot be read", "the status is right; the output is lost, or " + fromBackup},
+			"stray":      {"the name of a command that only nodes know: which was lost in a restore", "harmless to everything else; the log of when the node reported has it"},
+			"strays":     {"how many commands only nodes know", "harmless: the limit of what is kept of them cannot be told"},
 			"event":      {"a part of the story that watch shows", "statuses are right; it goes with the command"},
 			"time":       {"an entry of the list of commands: this one is not listed", "-repair cannot mend damage; get COMMAND still shows it"},
 			"active":     {"an entry of the list of commands that have not ended", fromBackup},

@@ -73,5 +73,6 @@
 //
 // Under tenant/"command": "command"/id what never changes, "state"/id the counters, "target"/id/n the targets, 4,096 a record, "document"/id/n the documents, "invocation"/id/node,
 // "head"/id/node/n the beginnings of outputs of more than 2 KiB, "stream"/id/node/stream what lies in blobs, "event"/id the story (package feed), "time"/time/id the index of [Service.List],
-// "token"/token, "trash"/id what Prune has not cleared away yet. Under no tenant: "active"/shard what has not ended, "todo"/shard what is left for its owner.
+// "token"/token, "trash"/id what Prune has not cleared away yet, "stray"/id
+// a command that only nodes know, "strays" how many. Under no tenant: "active"/shard what has not ended, "todo"/shard what is left for its owner.
 package command

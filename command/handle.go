@@ -236,8 +236,14 @@ func (s *Service) lateReports(ctx context.Context, tenant, id string, its []*ite
 	}
 	for i, inv := range invs {
 		r, node := its[i].ev.Report, its[i].ev.Node
-		if stray && s.strays.note(tenant, id, node, r.Detail, s.cfg.Now()) {
-			s.cfg.Log.Warn("a node reports on a command that is not known here: it was accepted after the backup that was restored, or by another control plane", "command", id, "node", node, "detail", r.Detail)
+		if stray { // before the node may forget
+			news, err := s.noteStray(ctx, tenant, id, node, r.Detail)
+			if err != nil {
+				return wrap("command.Handle", err)
+			}
+			if news {
+				s.cfg.Log.Warn("a node reports on a command that is not known here: it was accepted after the backup that was restored, or by another control plane", "command", id, "node", node, "detail", r.Detail)
+			}
 		}
 		switch ends := r.Detail.Terminal(); {
 		case inv == nil && ends:

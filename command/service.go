@@ -110,7 +110,9 @@ type Service struct {
 	trash    rec.Table[trash]
 	feed     *feed.Feed
 
-	strays strays
+	lost      rec.Table[Stray]
+	lostCount rec.Table[strayCount]
+	strays    told
 
 	outputs [64]sync.Mutex // by node: pieces of one node's output are taken one after another
 
@@ -166,7 +168,7 @@ func New(cfg Config) (*Service, error) {
 	c := cfg.Codec
 	return &Service{cfg: cfg, commands: rec.NewTable[record](c), forms: rec.NewTable[formed](c), states: rec.NewTable[State](c), chunks: rec.NewTable[[]string](c), docs: rec.NewTable[message.Included](c),
 		invs: rec.NewTable[Invocation](c), heads: rec.NewTable[[]head](c), streams: rec.NewTable[stream](c), tokens: rec.NewTable[token](c), marks: rec.NewTable[mark](c),
-		cancels: rec.NewTable[[]string](c), trash: rec.NewTable[trash](c), feed: feed.New(c),
+		cancels: rec.NewTable[[]string](c), trash: rec.NewTable[trash](c), lost: rec.NewTable[Stray](c), lostCount: rec.NewTable[strayCount](c), feed: feed.New(c),
 		actors: map[actorKey]*actor{}, owned: map[uint64]*ownedShard{}, leaving: map[uint64]bool{}, heard: map[nodeKey][]*actor{}}, nil
 }
 
