@@ -26,6 +26,7 @@ import (
 	"github.com/fleetwright/fleetwright/internal/testenv"
 	"github.com/fleetwright/fleetwright/lease"
 	"github.com/fleetwright/fleetwright/library"
+	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/parameter"
 	"github.com/fleetwright/fleetwright/seal/localkeys"
 	"github.com/fleetwright/fleetwright/store"
@@ -93,6 +94,9 @@ func fullPast(t *testing.T) (p past, execution string, z *frozen) {
 	}
 	_, err = f.Commands.Wait(ctx, z.Words["sleeps"])
 	require.NoError(t, err)
+	lost, err := message.Marshal(message.KindReport, message.Report{Ref: message.Ref{Command: "lost-1", Attempt: 1}, Seq: 1, Detail: message.DetailInProgress})
+	require.NoError(t, err)
+	require.NoError(t, f.Commands.Handle(ctx, access.DefaultTenant, ghost.ID, message.Envelope{Tenant: access.DefaultTenant, From: ghost.ID, Kind: message.KindReport, Body: lost}))
 	_, err = f.RotateControllerKeys(t.Context(), access.DefaultTenant, 0)
 	require.NoError(t, err)
 	eventually(t, "the node obeys the new keys, and it is known", func() bool { return spaces(t, fleetwright.StoreOf(f))["controller/pin"] > 0 })
