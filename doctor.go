@@ -411,6 +411,10 @@ func (f *Fleet) Health(ctx context.Context) (h Health, err error) {
 		return h, fault.Wrap("fleetwright.Health", err)
 	}
 	h = Health{At: f.cfg.Now().UTC(), Name: f.cfg.Name}
+	if stuck := f.checkStuck(); stuck != nil {
+		h.Checks = []HealthCheck{*stuck}
+		return h, nil
+	}
 	h.Checks = f.checks(ctx)
 	part, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

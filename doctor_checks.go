@@ -19,11 +19,14 @@ import (
 )
 
 // Checks are what a load balancer and a supervisor ask: the checks of Health that say whether this control plane can take work, without asking who asks. The text of a check names no tenant, command or
-// node. It takes at most timeout, and a check that does not end by then is not OK.
+// node. It takes at most timeout with a store that heeds its context, and a check that does not end by then is not OK. While loops are stuck, that is the only check: a store that holds its callers is not asked.
 func (f *Fleet) Checks(ctx context.Context, timeout time.Duration) []HealthCheck {
+	if stuck := f.checkStuck(); stuck != nil {
+		return []HealthCheck{*stuck}
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return []HealthCheck{f.checkStore(ctx), f.checkWrites(), f.checkKeys(ctx), f.checkLease(ctx), f.checkRun()}
+	return []HealthCheck{f.checkStore(ctx), f.checkWrites(), f.checkKeys(ctx), f.checkLease(ctx), f.Loops()}
 }
 
 // checks are all of them.
@@ -100,8 +103,11 @@ func (f *Fleet) checkLease(ctx context.Context) HealthCheck {
 	return c
 }
 
-// checkRun says whether Run runs.
-func (f *Fleet) checkRun() HealthCheck {
+// Loops says whether Run runs and each of its loops comes round: those of leases, nodes, audit and parameters. It asks no store and returns at once.
+func (f *Fleet) Loops() HealthCheck {
+	if stuck := f.checkStuck(); stuck != nil {
+		return *stuck
+	}
 	f.mu.Lock()
 	done, stop := f.done, f.stop
 	f.mu.Unlock()

@@ -97,6 +97,7 @@ type Fleet struct {
 	cfg    Config
 	keys   *controllerKeys
 	hub    *hub
+	beats  *beats
 	places *node.Places // nil when there is no other control plane
 	clock  *sharedClock // likewise
 
@@ -140,17 +141,18 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.Actions = document.Builtin()
 	}
 	cfg.Store = observed.New(cfg.Store, cfg.Observer, cfg.Now)
-	f := &Fleet{Leases: lease.New(cfg.Store, cfg.Codec, lease.Config{Owner: cfg.Name, TTL: cfg.LeaseTTL, Exclusive: cfg.Exclusive, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})}
+	live := &beats{now: cfg.Now, all: map[string]sign{}}
+	f := &Fleet{beats: live, Leases: lease.New(cfg.Store, cfg.Codec, lease.Config{Beat: live.of("leases"), Owner: cfg.Name, TTL: cfg.LeaseTTL, Exclusive: cfg.Exclusive, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})}
 	if !cfg.Exclusive {
 		f.clock = newClock(&cfg, f.Leases)
 		cfg.Now = f.clock.now
 	}
 	f.cfg = cfg
 	f.keys = newControllerKeys(cfg.Store, cfg.Codec, seal.NewBox(cfg.Keys, nil), cfg.Rand, cfg.Now)
-	f.Audit = audit.New(audit.Config{Store: cfg.Store, Codec: cfg.Codec, Writer: cfg.Name, Now: cfg.Now, Authorize: cfg.Authorizer, Log: cfg.Log,
+	f.Audit = audit.New(audit.Config{Beat: live.of("audit"), Store: cfg.Store, Codec: cfg.Codec, Writer: cfg.Name, Now: cfg.Now, Authorize: cfg.Authorizer, Log: cfg.Log,
 		Signer: f.keys.signAudit, Verifier: f.keys.verifyAudit})
 	var err error
-	f.Nodes, err = node.New(node.Config{Gone: f.gone, Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Controller: f.keys.public,
+	f.Nodes, err = node.New(node.Config{Beat: live.of("nodes"), Gone: f.gone, Store: cfg.Store, Codec: cfg.Codec, Authorizer: cfg.Authorizer, Audit: f.Audit, Controller: f.keys.public,
 		LostAfter: cfg.LostAfter, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 	if err != nil {
 		return nil, fault.Wrap(op, err)
@@ -170,7 +172,7 @@ func New(cfg Config) (*Fleet, error) {
 		Order: inventory.VersionOrder(patch.CompareDeb, patch.CompareRPM), Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log})
 	pc := cfg.ParameterStore
 	pc.Store, pc.Codec, pc.Authorizer, pc.Box, pc.Audit, pc.Leases = cfg.Store, cfg.Codec, cfg.Authorizer, seal.NewBox(cfg.Keys, nil), f.Audit, f.Leases
-	pc.Now, pc.Rand, pc.Log = cfg.Now, cfg.Rand, cfg.Log
+	pc.Now, pc.Rand, pc.Log, pc.Beat = cfg.Now, cfg.Rand, cfg.Log, live.of("parameters")
 	f.Parameters = parameter.New(pc)
 	if cfg.Parameters == nil {
 		cfg.Parameters = f.Parameters
@@ -211,6 +213,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	work := func(ctx context.Context, name string, run func(context.Context) error) {
 		wg.Go(func() {
 			err := run(ctx)
+			f.beats.end(name)
 			if err == nil || ctx.Err() != nil {
 				return
 			}

@@ -87,6 +87,8 @@ type Config struct {
 	// name share a chain correctly, at the price of waiting for each other.
 	Writer string
 	Now    func() time.Time // nil is time.Now
+	// Beat is called at the beginning of each round of Run, with the time after which the next one begins; nil is nobody. It must not block.
+	Beat func(period time.Duration)
 	// Signer signs checkpoints, Verifier checks a signature of any writer's; both or none. They are never called within a transaction.
 	Signer   func(msg []byte) ([]byte, error)
 	Verifier func(writer string, msg, sig []byte) error

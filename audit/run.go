@@ -23,6 +23,9 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 	}
 	for {
+		if l.cfg.Beat != nil {
+			l.cfg.Beat(min(l.cfg.Flush, l.cfg.Checkpoint))
+		}
 		select {
 		case <-ctx.Done():
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

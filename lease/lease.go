@@ -70,6 +70,8 @@ type Config struct {
 	Now       func() time.Time // for durations only; nil is time.Now
 	Rand      io.Reader        // for the session's id; nil is crypto/rand
 	Log       *slog.Logger     // nil logs nothing
+	// Beat is called at the beginning of each round of Run, with the time after which the next one begins; nil is nobody. It must not block.
+	Beat func(period time.Duration)
 }
 
 // Leases is one process's view of the leases of a store. All methods are safe for concurrent use.

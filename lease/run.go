@@ -19,6 +19,9 @@ func (l *Leases) Run(ctx context.Context) error {
 	t := time.NewTicker(l.cfg.TTL / 4)
 	defer t.Stop()
 	for {
+		if l.cfg.Beat != nil {
+			l.cfg.Beat(l.cfg.TTL / 4)
+		}
 		if err := l.Renew(ctx); err != nil && ctx.Err() == nil {
 			l.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "lease renewal failed", slog.String("error", err.Error()))
 		}

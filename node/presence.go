@@ -122,6 +122,9 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	for {
+		if s.cfg.Beat != nil {
+			s.cfg.Beat(factsEvery)
+		}
 		select {
 		case <-ctx.Done():
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

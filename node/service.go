@@ -35,6 +35,8 @@ type Config struct {
 	Now           func() time.Time
 	Rand          io.Reader    // nil is crypto/rand
 	Log           *slog.Logger // nil logs nothing
+	// Beat is called at the beginning of each round of Run, with the time after which the next one begins; nil is nobody. It must not block.
+	Beat func(period time.Duration)
 }
 
 // Service is the node service. All methods are safe for concurrent use.

@@ -48,6 +48,8 @@ type Config struct {
 	Now  func() time.Time // nil is time.Now
 	Rand io.Reader        // for the ids of changes; nil is crypto/rand
 	Log  *slog.Logger     // nil logs nothing
+	// Beat is called at the beginning of each round of Run, with the time after which the next one begins; nil is nobody. It must not block.
+	Beat func(period time.Duration)
 }
 
 // Service keeps parameters. All methods are safe for concurrent use, in as many processes as share the store.

@@ -67,6 +67,9 @@ func (s *Service) Run(ctx context.Context) error {
 	t := time.NewTicker(tickEvery)
 	defer t.Stop()
 	for {
+		if s.cfg.Beat != nil {
+			s.cfg.Beat(tickEvery)
+		}
 		if err := s.Tick(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("the work on parameter policies failed and is tried again", "error", err)
 		}
