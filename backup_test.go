@@ -304,6 +304,9 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 
 // Forced over a directory: what was there is kept beside; a control plane that has it is named.
 func TestAForcedRestoreKeepsWhatWasThere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not under -short: it makes a past to restore")
+	}
 	p := makePast(t)
 	b, _ := p.backup(t, nil)
 	f, err := fleetwright.Open(t.Context(), p.dir, nil)

@@ -13,6 +13,9 @@ import (
 // One of three control planes has a clock that is an hour off, either way. Whichever accepts a command and whichever the nodes are connected to: it runs on all nodes at once, expires when
 // the others say, and a command that waits for a node that is away is not given up an hour early.
 func TestAControlPlaneWhoseClockIsAnHourOffChangesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not under -short: hours of virtual time")
+	}
 	for name, off := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -155,6 +155,9 @@ func (r rotatorFunc) Rotate(ctx context.Context, q message.RotateRequest) (messa
 }
 
 func TestControllerKeysRotateUnderLoadOverABadNetwork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not under -short: it waits for a bad network")
+	}
 	var m *mitm
 	f := newKeyFleet(t, memtransport.Options{Seed: 11, Loss: 0.15, Repeat: 0.2, MaxDelay: 20 * time.Millisecond}, func(end transport.Transport) transport.Transport {
 		m = &mitm{Transport: end}

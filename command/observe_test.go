@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -171,7 +172,7 @@ func TestWhoAnsweredIsForgotten(t *testing.T) {
 // BenchmarkObserved measures what an observer costs a fan-out to 2,000 nodes in the engine's owner: with one, without one.
 func BenchmarkObserved(b *testing.B) {
 	run := func(o observe.Observer) (took time.Duration) {
-		a := &actor{s: &Service{cfg: Config{Observer: o, Now: time.Now}}, key: actorKey{"default", "c"}}
+		a := &actor{s: &Service{cfg: Config{Observer: o, Now: time.Now}}, key: actorKey{"default", "c"}, log: slog.New(slog.DiscardHandler)}
 		now := time.Unix(1000, 0)
 		a.engine = NewEngine(NewState("c", 2000, 2000, 0, false, now, time.Hour, time.Hour), Timing{})
 		a.engine.watched = o != nil
