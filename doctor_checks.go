@@ -103,7 +103,7 @@ func (f *Fleet) checkLease(ctx context.Context) HealthCheck {
 	return c
 }
 
-// Loops says whether Run runs and each of its loops comes round: those of leases, nodes, audit and parameters. It asks no store and returns at once.
+// Loops says whether Run runs and each of its loops comes round: those of leases, commands, nodes, audit and parameters. It asks no store and returns at once.
 func (f *Fleet) Loops() HealthCheck {
 	if stuck := f.checkStuck(); stuck != nil {
 		return *stuck

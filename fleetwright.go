@@ -184,7 +184,7 @@ func New(cfg Config) (*Fleet, error) {
 			Moved: func(tenant, node string) { f.Commands.Heard(tenant, node, true) }})
 		planes = f.places
 	}
-	f.Commands, err = command.New(command.Config{Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub, Planes: planes,
+	f.Commands, err = command.New(command.Config{Beat: live.of("commands"), Store: cfg.Store, Codec: cfg.Codec, Blobs: cfg.Blobs, Nodes: f.Nodes, Documents: f.Documents, Sender: f.hub, Planes: planes,
 		Authorizer: cfg.Authorizer, Audit: f.Audit, Leases: f.Leases, Actions: cfg.Actions, Parameters: cfg.Parameters, Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log,
 		Timing: cfg.Timing, Observer: cfg.Observer, RefuseRaw: cfg.RefuseRaw, OutputLimit: cfg.OutputLimit, Retention: cfg.Retention})
 	if err != nil {

@@ -56,6 +56,9 @@ func (s *Service) Run(ctx context.Context) error {
 		s.claim(ctx, &wg)
 		away := s.cfg.Now()
 		for ctx.Err() == nil {
+			if s.cfg.Beat != nil {
+				s.cfg.Beat(s.cfg.Leases.Pace())
+			}
 			s.scan(ctx)
 			if s.collect(ctx) {
 				select {

@@ -77,6 +77,9 @@ type Config struct {
 	Log  *slog.Logger     // nil discards
 
 	Timing      Timing
+	// Beat is called at the beginning of each round of Run, with the time after which the next one begins; nil is nobody. It must not block.
+	Beat func(period time.Duration)
+
 	RefuseRaw   bool  // refuse documents that paste parameters into scripts
 	OutputLimit int64 // bytes of output that an invocation may keep when the request does not say; 0 is 64 MiB
 	Retention   Retention
