@@ -76,7 +76,7 @@ type Config struct {
 	Rand io.Reader        // for ids; nil is crypto/rand
 	Log  *slog.Logger     // nil discards
 
-	Timing      Timing
+	Timing Timing
 	// Beat is called at the beginning of each round of Run, with the time after which the next one begins; nil is nobody. It must not block.
 	Beat func(period time.Duration)
 
