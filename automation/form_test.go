@@ -230,7 +230,10 @@ func TestR28_AnUnknownActionWaitsForWhoKnowsIt(t *testing.T) {
 			x, err := newer.Wait(ann, id)
 			require.NoError(t, err)
 			require.Equal(t, automation.Success, x.Status, "%v", x.Failure)
-			require.Equal(t, 1, calls[id])
+			mu.Lock()
+			n := calls[id]
+			mu.Unlock()
+			require.Equal(t, 1, n)
 		}
 	})
 }
