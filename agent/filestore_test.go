@@ -296,8 +296,11 @@ func TestTheJournalKeepsWhatItPromised(t *testing.T) { // law 4, F4, F5
 
 func TestTheJournalKeepsWhatItPromisedAtRandom(t *testing.T) {
 	t.Parallel()
-	seeds := 1000
-	if !testing.Short() {
+	seeds := 12000
+	switch {
+	case testing.Short():
+		seeds = 1000
+	case testenv.Long():
 		seeds = 50000
 	}
 	for seed := range seeds {

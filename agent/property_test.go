@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fleetwright/fleetwright/action"
+	"github.com/fleetwright/fleetwright/internal/testenv"
 	"github.com/fleetwright/fleetwright/message"
 )
 
@@ -376,8 +377,11 @@ func TestAtMostOneStart(t *testing.T) { // law 4, R-03, R-07, R-08, F9
 
 func TestAtMostOneStartAtRandom(t *testing.T) {
 	t.Parallel()
-	seeds := 1500
-	if !testing.Short() {
+	seeds := 10000
+	switch {
+	case testing.Short():
+		seeds = 1500
+	case testenv.Long():
 		seeds = 40000
 	}
 	starts := 0

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleetwright/fleetwright/internal/testenv"
 	"pgregory.net/rapid"
 )
 
@@ -75,9 +77,12 @@ func expect(name, value string) string {
 // sees its exact bytes and runs nothing of it.
 func TestEnvVarIsData(t *testing.T) {
 	shells := []string{"sh", "bash", "dash", "busybox"}
-	n := 2000
-	if testing.Short() {
+	n := 600
+	switch {
+	case testing.Short():
 		n = 250
+	case testenv.Long():
+		n = 2000
 	}
 	values := hostile(n)
 	for _, shell := range shells {
