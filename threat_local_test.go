@@ -19,6 +19,7 @@ import (
 
 	"github.com/fleetwright/fleetwright"
 	"github.com/fleetwright/fleetwright/command"
+	"github.com/fleetwright/fleetwright/fault"
 	"github.com/fleetwright/fleetwright/internal/testenv"
 	"github.com/fleetwright/fleetwright/message"
 	"github.com/fleetwright/fleetwright/parameter"
@@ -177,6 +178,10 @@ func localVictim(t *testing.T, dir string) {
 		req := command.SendRequest{Content: []byte(doc), Parameters: map[string][]string{"word": {canary}}}
 		req.InstanceIDs = []string{a.ID}
 		c, err := f.Commands.Send(ctx, req)
+		for fault.CodeOf(err) == fault.UnsupportedPlatformType { // the agent has not said yet what it can do
+			time.Sleep(10 * time.Millisecond)
+			c, err = f.Commands.Send(ctx, req)
+		}
 		require.NoError(t, err)
 		c, err = f.Commands.Wait(ctx, c.ID)
 		require.NoError(t, err)
