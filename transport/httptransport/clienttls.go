@@ -11,11 +11,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/transport/internal/pins"
 )
 
 const opConfig = "httptransport.ClientConfig"
@@ -108,43 +108,25 @@ func (c *ClientConfig) tls() (*tls.Config, error) {
 		}
 	}
 	if len(c.Pins) > 0 {
-		var pins [][sha256.Size]byte
+		var pinned [][sha256.Size]byte
 		for _, p := range c.Pins {
 			b, err := hex.DecodeString(strings.ReplaceAll(p, ":", ""))
 			if err != nil || len(b) != sha256.Size {
 				return nil, fault.New(opConfig, fault.InvalidParameters, "Pins has %q: a pin is the SHA-256 of a certificate, 64 hex digits", fault.Clean(p))
 			}
-			pins = append(pins, [sha256.Size]byte(b))
+			pinned = append(pinned, [sha256.Size]byte(b))
 		}
 		conf.InsecureSkipVerify = true // VerifyConnection does it: there is no way without
-		conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyPins(cs, pins, time.Now()) }
+		conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyPins(cs, pinned, time.Now()) }
 	}
 	return conf, nil
 }
 
 var errPin = errors.New("httptransport: none of the certificates that the server showed has the pinned SHA-256")
 
-// verifyPins accepts a server whose own certificate is pinned and in time, or whose certificate stands, by name, time and signatures, on a pinned one that it sent along.
-func verifyPins(cs tls.ConnectionState, pins [][sha256.Size]byte, now time.Time) error {
-	for i, cert := range cs.PeerCertificates {
-		if !slices.Contains(pins, sha256.Sum256(cert.Raw)) {
-			continue
-		}
-		if i == 0 {
-			if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-				return x509.CertificateInvalidError{Cert: cert, Reason: x509.Expired}
-			}
-			return nil
-		}
-		opts := x509.VerifyOptions{DNSName: cs.ServerName, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
-		opts.Roots.AddCert(cert)
-		for _, other := range cs.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(other)
-		}
-		_, err := cs.PeerCertificates[0].Verify(opts)
-		return err
-	}
-	return errPin
+// verifyPins is pins.Verify with this package's error.
+func verifyPins(cs tls.ConnectionState, pinned [][sha256.Size]byte, now time.Time) error {
+	return pins.Verify(cs, pinned, now, errPin)
 }
 
 // Pin returns what ClientConfig.Pins takes for the first certificate of a PEM: the hex SHA-256 of its DER.

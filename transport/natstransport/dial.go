@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fleetwright/fleetwright/fault"
+	"github.com/fleetwright/fleetwright/transport/internal/pins"
 )
 
 // Brokers says where the brokers are and how they are known. It is the same for planes, nodes and enrolments.
@@ -135,35 +136,12 @@ func (d *dialer) tls() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	if len(d.pins) > 0 {
 		conf.InsecureSkipVerify = true // VerifyConnection does it: there is no way without
-		conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyPins(cs, d.pins, time.Now()) }
+		conf.VerifyConnection = func(cs tls.ConnectionState) error { return pins.Verify(cs, d.pins, time.Now(), errPin) }
 	}
 	return conf, nil
 }
 
 var errPin = errors.New("natstransport: none of the certificates that the broker showed has the pinned SHA-256")
-
-// verifyPins accepts a broker whose own certificate is pinned and in time, or whose certificate stands, by name, time and signatures, on a pinned one that it sent along.
-func verifyPins(cs tls.ConnectionState, pins [][sha256.Size]byte, now time.Time) error {
-	for i, cert := range cs.PeerCertificates {
-		if !slices.Contains(pins, sha256.Sum256(cert.Raw)) {
-			continue
-		}
-		if i == 0 {
-			if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-				return x509.CertificateInvalidError{Cert: cert, Reason: x509.Expired}
-			}
-			return nil
-		}
-		opts := x509.VerifyOptions{DNSName: cs.ServerName, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
-		opts.Roots.AddCert(cert)
-		for _, other := range cs.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(other)
-		}
-		_, err := cs.PeerCertificates[0].Verify(opts)
-		return err
-	}
-	return errPin
-}
 
 // tracked is a TCP connection that the dialer can cut, whatever state its owner is in.
 type tracked struct {
